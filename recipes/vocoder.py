@@ -1,0 +1,173 @@
+"""Train the embedded vocoder on the corpus.
+
+    python recipes/vocoder.py --corpus CORPUS --run RUN --steps 20000 [--precision bf16] [--threads 1]
+    python recipes/vocoder.py --run RUN --export src/resing/weights/vocoder.safetensors
+"""
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soxr
+import torch
+from corpus import Corpus
+from torch import Tensor
+
+from resing.audio.mel import log_mel
+from resing.config import AudioConfig
+from resing.features.f0 import fill_unvoiced
+from resing.nets.source_filter import SourceFilter
+from resing.synthesis.vocoder import VocoderConfig, build, phase_at_frames, save_vocoder
+from resing.training.loop import LoopConfig, Progress, Randomness, Trainer
+from resing.training.spectral import energy_distance, mel_distance
+
+SHARES = {"kumi_utau": 0.24, "scottpoid_utau": 0.15, "kathleen_rhasspy": 0.2, "kokoro_sung": 0.21, "pjs": 0.14}
+OTHER_SHARE = 0.06
+FFT_SIZES = (256, 512, 1024, 2048, 4096)
+CONTEXT = 4
+"""Frames at each end whose audio is not judged: the network's context is cut there."""
+
+
+@dataclass
+class Batch:
+    """Audio (B, N), mel (B, M, T), f0 Hz > 0 (B, T), voiced (B, T), phase cycles (B, T), bandwidth Hz (B,)."""
+
+    audio: Tensor
+    mel: Tensor
+    f0: Tensor
+    voiced: Tensor
+    phase: Tensor
+    bandwidth: Tensor
+
+
+class VocoderTask:
+    """Copy-synthesis of random pieces of the corpus."""
+
+    def __init__(self, corpus: Corpus, config: VocoderConfig, batch_size: int, frames: int) -> None:
+        self.audio_config, self.batch_size, self.frames = AudioConfig(), batch_size, frames
+        self.corpus = corpus
+        clips = [c for c in corpus.clips if c["use"] == "train" and c["audio"][1] >= 8 * 512]
+        self.clips, held = corpus.split(clips)
+        self.by_source: dict[str, list[dict]] = {}
+        for clip in self.clips:
+            source = clip["source"] if clip["source"] in SHARES else "other"
+            self.by_source.setdefault(source, []).append(clip)
+        self.lengths = {s: np.array([c["audio"][1] for c in cs], float) for s, cs in self.by_source.items()}
+        self.model = build(config, self.audio_config)
+        picks = np.random.default_rng(0)
+        self.held = self._collate([self._piece(held[i % len(held)], picks, 160, 1.0, 0.0) for i in range(24)])
+
+    def batch(self, random: Randomness) -> Batch:
+        """Pieces drawn by source and length, a third of them resampled, all with random gain."""
+        shares = SHARES | {"other": OTHER_SHARE}
+        pieces = []
+        for _ in range(self.batch_size):
+            source = random.numpy.choice(list(shares), p=np.array(list(shares.values())))
+            lengths = self.lengths[source]
+            clip = self.by_source[source][random.numpy.choice(len(lengths), p=lengths / lengths.sum())]
+            ratio = 1.0
+            if random.numpy.random() < 0.35:
+                ratio = float(np.exp(random.numpy.uniform(np.log(0.6), np.log(2.5))))
+            pieces.append(self._piece(clip, random.numpy, self.frames, ratio, random.numpy.uniform(-12, 6)))
+        return self._collate(pieces)
+
+    def loss(self, batch: Batch, random: Randomness) -> tuple[Tensor, dict[str, float]]:
+        """Energy distance at two of the resolutions, and mel distance."""
+        sizes = random.numpy.choice(FFT_SIZES, 2, replace=False)
+        return self._loss(self.model, batch, random.torch, [int(s) for s in sizes])
+
+    def validate(self, model: torch.nn.Module) -> dict[str, float]:
+        """The same distances at all resolutions on held-out pieces."""
+        assert isinstance(model, SourceFilter)
+        noise = torch.Generator().manual_seed(1)
+        loss, figures = self._loss(model, self.held, noise, list(FFT_SIZES))
+        return {"score": float(loss), **figures}
+
+    def _loss(self, model: SourceFilter, batch: Batch, noise: torch.Generator, sizes: list[int]) -> tuple[Tensor, dict[str, float]]:
+        from resing.nets.source_filter import pulse_train
+
+        rate, hop = self.audio_config.sample_rate, self.audio_config.hop_length
+        filters = model.filters(batch.mel, batch.f0, batch.voiced)
+        with torch.autocast("cpu", enabled=False):
+            pulses = pulse_train(batch.f0, batch.phase, hop, rate)
+            cut = slice(CONTEXT * hop, -CONTEXT * hop)
+            draws = [torch.randn(batch.audio.shape, generator=noise) for _ in range(2)]
+            first, second = (model.synthesise(filters, pulses, draw)[:, cut] for draw in draws)
+            target = batch.audio[:, cut]
+            parts = [energy_distance(first, second, target, batch.bandwidth, size, rate) for size in sizes]
+            mel = mel_distance(first, target, batch.bandwidth, 1024, 100, rate)
+            spectral = sum(parts[1:], parts[0]) / len(parts)
+        return spectral + 0.5 * mel, {"spectral": float(spectral.detach()), "mel": float(mel.detach())}
+
+    def _piece(self, clip: dict, random: np.random.Generator, frames: int, ratio: float, gain_db: float) -> dict:
+        config = self.audio_config
+        hop = config.hop_length
+        need = int(np.ceil(frames * ratio)) + 2
+        total = clip["f0"][1]
+        start = int(random.integers(0, max(1, total - need)))
+        audio = self.corpus.get(clip, "audio", start * hop, need * hop).astype(np.float32) / 32768
+        f0 = self.corpus.get(clip, "f0", start, need)
+        if ratio != 1.0:
+            audio = soxr.resample(audio, ratio * config.sample_rate, config.sample_rate)
+            times = (np.arange(frames) + 0.5) * ratio - 0.5
+            f0 = f0[np.minimum(np.round(times).astype(int), len(f0) - 1)] * ratio
+        audio = audio[: frames * hop]
+        audio = np.pad(audio, (0, frames * hop - len(audio)))
+        f0 = np.pad(f0[:frames], (0, max(0, frames - len(f0))))
+        gain = min(10 ** (gain_db / 20), 0.99 / (np.abs(audio).max() + 1e-5))
+        filled = fill_unvoiced(f0)
+        return {
+            "audio": audio * gain,
+            "f0": filled,
+            "voiced": f0 > 0,
+            "phase": phase_at_frames(filled, config)[:-1],
+            "bandwidth": min(clip["bandwidth_hz"] * ratio, config.sample_rate / 2),
+        }
+
+    def _collate(self, pieces: list[dict]) -> Batch:
+        def stack(name: str) -> Tensor:
+            return torch.from_numpy(np.stack([np.asarray(p[name], np.float32) for p in pieces]))
+
+        audio = stack("audio")
+        return Batch(
+            audio, log_mel(audio, self.audio_config), stack("f0"), stack("voiced"), stack("phase"), stack("bandwidth")
+        )
+
+
+def report(told: Progress) -> None:
+    """One line now and then."""
+    if told.validation or told.step % 100 == 0:
+        print(json.dumps({"step": told.step, "loss": round(told.loss, 4), "left": round(told.seconds_left), "validation": told.validation}), flush=True)
+
+
+def main() -> None:
+    """Train, or export the averaged weights of a run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=20000)
+    parser.add_argument("--until", type=int)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--frames", type=int, default=72)
+    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--export", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    config = VocoderConfig()
+    task = VocoderTask(Corpus(options.corpus), config, options.batch_size, options.frames)
+    loop = LoopConfig(steps=options.steps, learning_rate=8e-4, precision=options.precision, checkpoint_every=250)
+    trainer = Trainer(task, options.run, loop)
+    if options.export:
+        with trainer.averaged():
+            about = {"trained_on": sorted({c["source"] for c in task.clips}), "steps": trainer.step}
+            save_vocoder(options.export, task.model, config, task.audio_config, **about)
+        return
+    trainer.run(report, options.until)
+
+
+if __name__ == "__main__":
+    main()

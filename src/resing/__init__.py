@@ -1,0 +1,52 @@
+"""Resing: a song in, the same song sung by another voice out.
+
+A public name is loaded when it is first used, so `import resing` alone costs nothing and needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resing.config import ConvertOptions, TrainingConfig
+    from resing.conversion import convert
+    from resing.errors import ResingError
+    from resing.training.create import create_voice
+    from resing.voice import Voice
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ConvertOptions",
+    "ResingError",
+    "TrainingConfig",
+    "Voice",
+    "__version__",
+    "convert",
+    "create_voice",
+]
+
+_HOMES = {
+    "ConvertOptions": "resing.config",
+    "ResingError": "resing.errors",
+    "TrainingConfig": "resing.config",
+    "Voice": "resing.voice",
+    "convert": "resing.conversion",
+    "create_voice": "resing.training.create",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name, importing the module it lives in.
+
+    Raises:
+        AttributeError: the package has no such name.
+    """
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

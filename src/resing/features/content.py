@@ -1,0 +1,131 @@
+"""What is sung: content units at 50 per second from our own small encoder."""
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from resing import checkpoint
+from resing.audio.mel import hann_window, mel_filterbank
+from resing.nets.content import ContentNet
+
+EMBEDDED = Path(__file__).parent.parent / "weights" / "content.safetensors"
+SAMPLE_RATE = 16000
+UNIT_HOP = 320
+N_MELS = 80
+N_FFT = 512
+MEL_HOP = UNIT_HOP // 2
+CHUNK_UNITS = 1000
+
+
+@dataclass(frozen=True)
+class ContentConfig:
+    """Shape of the content network."""
+
+    hidden: int = 288
+    layers: int = 10
+    n_units: int = 64
+    left: int = 5
+    right: int = 3
+
+
+def content_mel(audio: Tensor, warp: float = 1.0) -> Tensor:
+    """The encoder's input: standardised log-mel at 100 frames/s.
+
+    Args:
+        audio: mono samples at 16 kHz, (B, N).
+        warp: factor on the frequencies of the filters; moves the formants (an augmentation).
+
+    Returns:
+        (B, 80, 2 * ceil(N / 320)).
+    """
+    units = -(-audio.shape[-1] // UNIT_HOP)
+    pad = (N_FFT - MEL_HOP) // 2
+    audio = F.pad(audio, (pad, pad + units * UNIT_HOP - audio.shape[-1]))
+    spectrum = torch.stft(
+        audio, N_FFT, MEL_HOP, N_FFT, hann_window(N_FFT).to(audio), center=False, return_complex=True
+    )
+    filters = mel_filterbank(SAMPLE_RATE, N_FFT, N_MELS, 40.0 * warp, min(7600.0 * warp, SAMPLE_RATE / 2))
+    return (torch.log(filters.to(audio) @ spectrum.abs() + 1e-4) + 4.0) / 2.0
+
+
+def build(config: ContentConfig) -> ContentNet:
+    """An untrained network of the given shape."""
+    return ContentNet(N_MELS, config.hidden, config.layers, config.n_units, config.left, config.right)
+
+
+class ContentEncoder:
+    """Content units of audio of any length.
+
+    Args:
+        net: the trained network.
+        encoder_id: short name and hash; a voice works only with the encoder it was trained on.
+    """
+
+    def __init__(self, net: ContentNet, encoder_id: str = "untrained") -> None:
+        self.net, self.encoder_id = net.eval().requires_grad_(False), encoder_id
+
+    @classmethod
+    def load(cls, path: Path | str = EMBEDDED, device: str = "cpu") -> "ContentEncoder":
+        """The encoder stored in `path`; by default the one that ships."""
+        tensors, metadata = checkpoint.load(path, device)
+        net = build(ContentConfig(**metadata["content"])).to(device)
+        net.load_state_dict({n: t.float() for n, t in tensors.items()}, strict=True)
+        return cls(net, metadata["id"])
+
+    @torch.inference_mode()
+    def __call__(self, audio: np.ndarray, warp: float = 1.0) -> np.ndarray:
+        """Units of mono audio at 16 kHz, in chunks whose joins leave no trace.
+
+        Args:
+            audio: (N,).
+            warp: factor on the frequencies of the mel filters, see `content_mel`.
+
+        Returns:
+            (C, ceil(N / 320)) float32; unit t is heard at second 0.02 * t.
+        """
+        units = -(-len(audio) // UNIT_HOP)
+        left, right = self.net.left_frames + 2, self.net.right_frames + 2
+        pieces = []
+        for start in range(0, units, CHUNK_UNITS):
+            stop = min(start + CHUNK_UNITS, units)
+            first, last = max(0, start - left), min(units, stop + right)
+            piece = torch.from_numpy(audio[first * UNIT_HOP : last * UNIT_HOP].astype(np.float32))
+            out = self.net(content_mel(piece[None], warp))[0]
+            pieces.append(out[:, start - first : start - first + stop - start])
+        return torch.cat(pieces, dim=1).numpy()
+
+
+def to_grid(units: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Units interpolated in a straight line to other times.
+
+    Args:
+        units: (C, U) at second 0.02 * u.
+        times: seconds, (T,).
+
+    Returns:
+        (C, T) float32.
+    """
+    position = np.clip(times * SAMPLE_RATE / UNIT_HOP, 0, units.shape[1] - 1)
+    low = np.floor(position).astype(int)
+    high = np.minimum(low + 1, units.shape[1] - 1)
+    weight = (position - low).astype(np.float32)
+    return units[:, low] * (1 - weight) + units[:, high] * weight
+
+
+@lru_cache(maxsize=1)
+def embedded() -> ContentEncoder:
+    """The encoder that ships, loaded once."""
+    return ContentEncoder.load()
+
+
+def save_content(path: Path, net: ContentNet, config: ContentConfig, **about: Any) -> None:
+    """Write an encoder in half precision with its shape, id and what it was trained on."""
+    tensors = {n: t.half() for n, t in net.state_dict().items()}
+    encoder_id = f"resing-content-{checkpoint.tensors_hash(tensors)[:12]}"
+    checkpoint.save(path, tensors, {"id": encoder_id, "content": asdict(config), **about})

@@ -1,0 +1,147 @@
+"""Units, note, voicing, loudness and a voice in, mel out: the decoder's first mel, refined by diffusion."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resing import checkpoint
+from resing.config import AudioConfig, ModelConfig
+from resing.errors import ConfigError
+from resing.nets.acoustic import AcousticNet
+from resing.synthesis import diffusion
+
+EMBEDDED = Path(__file__).parent.parent / "weights" / "base.safetensors"
+MEL_MEAN, MEL_SCALE = -5.0, 3.0
+FULL_BAND_HZ = 22050.0
+SHALLOW_STEP = 200.0
+"""The ddpm step at which sampling starts from the noised first mel (Liu et al. 2022, arXiv 2105.02446)."""
+
+
+def normalise(mel: Tensor) -> Tensor:
+    """Natural-log mel to the networks' scale."""
+    return (mel - MEL_MEAN) / MEL_SCALE
+
+
+def denormalise(mel: Tensor) -> Tensor:
+    """The networks' scale to natural-log mel."""
+    return mel * MEL_SCALE + MEL_MEAN
+
+
+def build(config: ModelConfig, audio: AudioConfig) -> AcousticNet:
+    """An untrained network of the given shape."""
+    return AcousticNet(
+        audio.n_mels,
+        config.n_units,
+        config.hidden,
+        config.decoder_layers,
+        config.denoiser_layers,
+        config.kernel_size,
+        config.expansion,
+        config.speaker_dim,
+    )
+
+
+class AcousticModel:
+    """Mel from a score and a voice.
+
+    Args:
+        net: the trained networks.
+        config: their shape and what the denoiser predicts.
+        base_hash: hash of the base's tensors, stored in voices.
+    """
+
+    def __init__(self, net: AcousticNet, config: ModelConfig, base_hash: str = "untrained") -> None:
+        self.net, self.config, self.base_hash = net.eval().requires_grad_(False), config, base_hash
+        self.schedule = diffusion.linear_schedule()
+
+    @classmethod
+    def load(cls, path: Path | str = EMBEDDED, device: str = "cpu") -> "AcousticModel":
+        """The base model stored in `path`; by default the one that ships."""
+        tensors, metadata = checkpoint.load(path, device)
+        config = ModelConfig(**metadata["model"])
+        net = build(config, AudioConfig(**metadata["audio"])).to(device)
+        net.load_state_dict({n: t.float() for n, t in tensors.items()}, strict=True)
+        return cls(net, config, metadata["hash"])
+
+    def default_sampler(self) -> str:
+        """The sampler that fits what the denoiser predicts."""
+        return "heun" if self.config.target == "flow" else "dpm-solver++"
+
+    def halo_frames(self, sampler: str, steps: int) -> int:
+        """Frames of context on each side for window = whole."""
+        return self.net.decoder.reach + diffusion.evaluations(sampler, steps) * self.net.denoiser.reach
+
+    @torch.inference_mode()
+    def speaker_vector(self, mel: Tensor) -> Tensor:
+        """The voice in natural-log mel (B, M, T), as (B, S)."""
+        return self.net.speaker_encoder(normalise(mel))
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        units: Tensor,
+        f0: Tensor,
+        voiced: Tensor,
+        loudness: Tensor,
+        speaker: Tensor,
+        *,
+        noise: Tensor,
+        sampler: str,
+        steps: int,
+        bandwidth_hz: float = FULL_BAND_HZ,
+    ) -> Tensor:
+        """Sing the score.
+
+        Args:
+            units: (B, C, T).
+            f0: Hz > 0 everywhere, (B, T).
+            voiced: (B, T).
+            loudness: dB relative to the song, (B, T).
+            speaker: (B, S).
+            noise: standard normal, keyed by absolute frame, (B, M, T).
+            sampler: a name of `diffusion.SAMPLERS` that fits the model's target.
+            steps: of the sampler; 0 returns the deterministic decoder's mel.
+            bandwidth_hz: what to sing with.
+
+        Returns:
+            Natural-log mel, (B, M, T).
+
+        Raises:
+            ConfigError: the sampler does not fit the model.
+        """
+        score = self.net.score(units, f0, voiced, loudness)
+        voice = self.net.voice(speaker, torch.full((speaker.shape[0],), bandwidth_hz, device=speaker.device))
+        first = self.net.decode(score, voice)
+        if steps == 0:
+            return denormalise(first)
+        family = "flow" if self.config.target == "flow" else "ddpm"
+        if sampler not in diffusion.SAMPLERS[family]:
+            fitting = ", ".join(diffusion.SAMPLERS[family])
+            raise ConfigError(f"sampler {sampler} does not fit a {self.config.target} model; choose one of {fitting}.")
+        step = diffusion.SAMPLERS[family][sampler]
+        if family == "flow":
+            start = diffusion.flow_start(first, self.config.prior_sigma, noise)
+            mel = step(lambda x, t: self.net.denoise(x, t, first, score, voice), start, diffusion.uniform_times(steps))
+        else:
+            mel = step(self._denoiser(first, score, voice), *self._shallow(first, noise, steps), self.schedule)
+        return denormalise(mel)
+
+    def _denoiser(self, first: Tensor, score: Tensor, voice: Tensor) -> diffusion.Denoiser:
+        def network(x: Tensor, k: Tensor) -> Tensor:
+            return self.net.denoise(x, k / self.schedule.last_step, first, score, voice)
+
+        prediction = self.config.target.removeprefix("ddpm-")
+        return diffusion.denoiser(network, self.schedule, prediction)  # type: ignore[arg-type]
+
+    def _shallow(self, first: Tensor, noise: Tensor, steps: int) -> tuple[Tensor, list[float]]:
+        start = diffusion.diffuse(first, SHALLOW_STEP, noise, self.schedule)
+        return start, diffusion.lu_lambda_steps(self.schedule, steps, SHALLOW_STEP)
+
+
+def save_base(path: Path, net: AcousticNet, config: ModelConfig, audio: AudioConfig, **about: Any) -> None:
+    """Write a base model in half precision with its shape, hash and what it was trained on."""
+    tensors = {n: t.half() for n, t in net.state_dict().items()}
+    metadata = {"hash": checkpoint.tensors_hash(tensors), "model": config.model_dump(), "audio": audio.model_dump()}
+    checkpoint.save(path, tensors, metadata | about)
