@@ -477,7 +477,7 @@ def test_a_file_that_does_not_fit_is_one_clear_error(tmp_path, extension):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # the system refuses to write more than this
     try:
-        with pytest.raises(AudioError, match="cannot be written .*File too large.*; free some space"):
+        with pytest.raises(AudioError, match=r"cannot be written .*File too large.*; free some space"):
             write(path, band_noise(RATE * 20), RATE)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -111,29 +111,37 @@ def read_blocks(
     """
     path = Path(path)
     start, stop = _span(path, sample_rate, start_seconds, end_seconds)
-    size = max(1, round(block_seconds * sample_rate))
     weights = downmix_weights(path) if mono else None
+    size = max(1, round(block_seconds * sample_rate))
     held: list[np.ndarray] = []
-    position = waiting = 0
-    for chunk in _resampled(path, sample_rate, weights):
-        kept = chunk[:, max(0, start - position) : None if stop is None else max(0, stop - position)]
-        position += chunk.shape[1]
-        waiting += kept.shape[1]
+    waiting = 0
+    for kept in _part(path, _resampled(path, sample_rate, weights), start, stop, sample_rate):
         held.append(kept)
+        waiting += kept.shape[1]
         if waiting >= size:
             joined = np.concatenate(held, axis=1)
             whole = waiting - waiting % size
             yield from (joined[:, at : at + size].copy() for at in range(0, whole, size))
             held, waiting = [joined[:, whole:].copy()], waiting - whole
+    if waiting:
+        yield np.concatenate(held, axis=1)
+
+
+def _part(
+    path: Path, chunks: Iterator[np.ndarray], start: int, stop: int | None, sample_rate: int
+) -> Iterator[np.ndarray]:
+    """Samples start..stop of the chunks; reads no further than it must."""
+    position = 0
+    for chunk in chunks:
+        yield chunk[:, max(0, start - position) : None if stop is None else max(0, stop - position)]
+        position += chunk.shape[1]
         if stop is not None and position >= stop:
             break
     if position <= start:
         raise AudioError(
-            f"{path}: nothing after {start_seconds:g} s, the file is {position / sample_rate:.2f} s long; "
-            "choose an earlier start"
+            f"{path}: nothing after {start / sample_rate:g} s, "
+            f"the file is {position / sample_rate:.2f} s long; choose an earlier start"
         )
-    if waiting:
-        yield np.concatenate(held, axis=1)
 
 
 def _span(

@@ -14,7 +14,7 @@ from resing.config import AudioConfig, FeaturesConfig, settings_hash
 from resing.errors import DatasetError
 from resing.features.f0 import fill_unvoiced
 from resing.training.acoustic import AcousticBatch
-from resing.training.doctor import DatasetReport
+from resing.training.doctor import DatasetReport, require_enough
 from resing.training.loop import Randomness
 from resing.training.prepare import read_report
 
@@ -81,16 +81,19 @@ class VoiceData:
         """The dataset in `folder`.
 
         Raises:
-            DatasetError: there is none, it is damaged, or it was prepared with other settings or another encoder.
+            DatasetError: there is none, too little in it, or it was prepared with other settings.
         """
         report, _, _ = read_report(folder)
+        require_enough(report)
         again = f"Prepare the recordings again: resing prepare RECORDINGS {folder}"
         expected = (settings_hash(audio, features), encoder_id)
         for what, got, want in zip(
             ("settings", "encoder"), (report.settings_hash, report.encoder_id), expected, strict=True
         ):
             if got != want:
-                raise DatasetError(f"{folder} was prepared with {what} {got}, training expects {want}. {again}")
+                raise DatasetError(
+                    f"{folder} was prepared with {what} {got}, training expects {want}. {again}"
+                )
         pieces: list[Piece] = []
         for recording in report.recordings:
             path = Path(folder) / f"{recording.content_hash[:16]}.safetensors"
@@ -100,7 +103,7 @@ class VoiceData:
         return cls(pieces, audio, report, seed)
 
     def batch(self, random: Randomness, rows: int, frames: int) -> AcousticBatch:
-        """Random segments of the training pieces, with random gain and units of perturbed copies half the time.
+        """Random segments of the training pieces, with some gain and, half the time, units of perturbed copies.
 
         Args:
             random: source of all chance.
@@ -117,8 +120,10 @@ class VoiceData:
         return _collate(chosen)
 
     def held_batch(self) -> AcousticBatch:
-        """Segments spread over the held-out pieces, each with clean and with perturbed units; always the same."""
-        starts = [(p, s) for p in self.held for s in range(0, max(1, p.frames - HELD_FRAMES // 2), HELD_FRAMES)]
+        """Segments spread over the held-out pieces, always the same, each with clean and with perturbed units."""
+        starts = [
+            (p, s) for p in self.held for s in range(0, max(1, p.frames - HELD_FRAMES // 2), HELD_FRAMES)
+        ]
         picks = np.linspace(0, len(starts) - 1, min(HELD_ROWS, len(starts))).round().astype(int)
         rows = []
         for number, pick in enumerate(picks):
@@ -153,7 +158,7 @@ def read_pieces(path: Path, audio: AudioConfig) -> list[Piece]:
     pieces, first = [], 0
     for frames in metadata["slices"]:
         part = slice(first, first + frames)
-        samples = tensors["audio"][first * hop : (first + frames) * hop].float() / 32767
+        samples = tensors["audio"][first * hop : (first + frames) * hop].float() * (metadata["scale"] / 32767)
         f0 = tensors["f0"][part]
         pieces.append(
             Piece(
@@ -198,4 +203,6 @@ def _segment(piece: Piece, start: int, frames: int, version: int, gain_db: float
 
 
 def _collate(rows: list[AcousticBatch]) -> AcousticBatch:
-    return AcousticBatch(**{name: torch.stack([getattr(row, name) for row in rows]) for name in vars(rows[0])})
+    return AcousticBatch(
+        **{name: torch.stack([getattr(row, name) for row in rows]) for name in vars(rows[0])}
+    )

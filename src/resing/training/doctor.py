@@ -9,6 +9,7 @@ import numpy as np
 
 from resing.config import AudioConfig
 from resing.errors import DatasetError
+from resing.features.loudness import FLOOR_DB
 
 USABLE_SECONDS = 20.0
 VOICED_SECONDS = 5.0
@@ -19,7 +20,7 @@ NOISY_DB = 30.0
 NARROW_HZ = 12000.0
 NARROW_SEMITONES = 12
 RARE_SECONDS = 1.0
-DIGITAL_SILENCE_DB = -95.0
+VOICES_COSINE = 0.5
 LEAST_BACKGROUND_FRAMES = 40
 SPECTRUM_FFT = 4096
 CLIFF_DB, CLIFF_HZ, LOWEST_CLIFF_HZ, EMPTY_DB = 20.0, 1500.0, 3000.0, -95.0
@@ -149,22 +150,22 @@ def require_enough(report: DatasetReport) -> None:
         raise DatasetError(f"{where} ({seconds:.0f} s) hold only silence. {more}")
     if usable < USABLE_SECONDS:
         raise DatasetError(
-            f"{where} ({seconds:.0f} s) hold {usable:.1f} s of singing or speech, at least {USABLE_SECONDS:.0f} s "
-            f"are needed.{bad} {more}"
+            f"{where} ({seconds:.0f} s) hold {usable:.1f} s of singing or speech, at least "
+            f"{USABLE_SECONDS:.0f} s are needed.{bad} {more}"
         )
     voiced = sum(report.f0_histogram.values()) * 60
     if voiced < VOICED_SECONDS:
         raise DatasetError(
-            f"{where} hold {voiced:.1f} s with a pitch, at least {VOICED_SECONDS:.0f} s are needed: they seem to be "
-            f"whispered, or not a voice. {more}"
+            f"{where} hold {voiced:.1f} s with a pitch, at least {VOICED_SECONDS:.0f} s are needed: they seem "
+            f"to be whispered, or not a voice. {more}"
         )
 
 
 def several_voices(vectors: np.ndarray) -> str | None:
     """A warning if the speaker vectors fall into two groups far apart.
 
-    The vectors are parted by 2-means; the groups count as two voices when the squared distance of their
-    centres is several times the mean squared distance of the vectors to their own centre.
+    The vectors are parted by 2-means; the groups count as two voices when their centres point in different
+    directions and lie several times as far apart (squared) as the vectors lie from their own centre.
 
     Args:
         vectors: of stretches of the recordings, (K, S).
@@ -181,7 +182,8 @@ def several_voices(vectors: np.ndarray) -> str | None:
         first, second = vectors[nearer].mean(0), vectors[~nearer].mean(0)
     within = np.square(vectors - np.where(nearer[:, None], first, second)).sum(1).mean()
     share = min(nearer.mean(), 1 - nearer.mean())
-    if share < 0.1 or np.square(first - second).sum() < VOICES_APART * within:
+    cosine = float(first @ second / np.sqrt(np.square(first).sum() * np.square(second).sum()))
+    if share < 0.1 or cosine > VOICES_COSINE or np.square(first - second).sum() < VOICES_APART * within:
         return None
     return (
         f"The recordings sound like two voices ({share:.0%} of the time it is the other one): "
@@ -200,20 +202,20 @@ def measure_clipping(audio: np.ndarray) -> float:
     return float(runs[runs >= 4].sum() / len(audio))
 
 
-def measure_snr(level_db: np.ndarray, f0: np.ndarray) -> float | None:
-    """Level in dB (95th percentile) above the noise: the 10th percentile of what has neither pitch nor is digital silence.
+def measure_snr(loudness: np.ndarray, f0: np.ndarray) -> float | None:
+    """How far in dB the noise lies below the voice: the 10th percentile of what has no pitch.
 
     Args:
-        level_db: A-weighted level per frame, (T,).
+        loudness: dB relative to the recording, (T,); its floor counts as digital silence.
         f0: Hz, 0 where unvoiced, (T,).
 
     Returns:
         None where there is too little without pitch to tell.
     """
-    background = level_db[(f0 == 0) & (level_db > DIGITAL_SILENCE_DB)]
+    background = loudness[(f0 == 0) & (loudness > FLOOR_DB)]
     if len(background) < LEAST_BACKGROUND_FRAMES:
         return None
-    return float(np.percentile(level_db, 95) - np.percentile(background, 10))
+    return -float(np.percentile(background, 10))
 
 
 def measure_bandwidth(audio: np.ndarray, config: AudioConfig) -> float:
@@ -283,7 +285,7 @@ def note_name(midi: int) -> str:
 
 
 def rare_notes(histogram: dict[str, float]) -> list[tuple[int, int]]:
-    """First and last MIDI number of each stretch within the range that is heard for less than a second per note."""
+    """First and last MIDI number of each stretch inside the range whose notes are heard for under a second."""
     if not histogram:
         return []
     low, high = (round(69 + 12 * np.log2(hz / 440)) for hz in note_range(histogram))
@@ -307,7 +309,9 @@ def _middle(values: list[float | None], recordings: list[Recording]) -> float | 
 def _warnings(report: DatasetReport) -> list[str]:
     found = []
     recordings = report.recordings
-    clipped = sorted((r for r in recordings if r.clipped_share > CLIPPED_SHARE), key=lambda r: -r.clipped_share)
+    clipped = sorted(
+        (r for r in recordings if r.clipped_share > CLIPPED_SHARE), key=lambda r: -r.clipped_share
+    )
     if clipped:
         found.append(
             f"{len(clipped)} of {len(recordings)} recordings are clipped, {clipped[0].file} most "
@@ -316,29 +320,34 @@ def _warnings(report: DatasetReport) -> list[str]:
     quiet = [r for r in recordings if r.level_db < QUIET_DB and r.usable_seconds > 0]
     if quiet:
         found.append(
-            f"{len(quiet)} of {len(recordings)} recordings are very quiet ({quiet[0].file}: {quiet[0].level_db:.0f} dB): "
-            "record with more gain, noise comes up with them."
+            f"{len(quiet)} of {len(recordings)} recordings are very quiet ({quiet[0].file}: "
+            f"{quiet[0].level_db:.0f} dB): record with more gain, noise comes up with them."
         )
     if report.snr_db is not None and report.snr_db < NOISY_DB:
         found.append(
-            f"The background is only about {report.snr_db:.0f} dB below the voice (at least {NOISY_DB:.0f} is good): "
-            "record in a quieter, less echoing room, closer to the microphone."
+            f"The background is only about {report.snr_db:.0f} dB below the voice (at least {NOISY_DB:.0f} is "
+            "good): record in a quieter, less echoing room, closer to the microphone."
         )
     if recordings and report.bandwidth_hz < NARROW_HZ:
         found.append(
-            f"The recordings end at about {report.bandwidth_hz / 1000:.1f} kHz: the sound above is guessed from other "
-            "voices; use recordings that were not made for a telephone or compressed."
+            f"The recordings end at about {report.bandwidth_hz / 1000:.1f} kHz: the sound above is guessed from "
+            "other voices; use recordings that were not made for a telephone or compressed."
         )
     found += _note_warnings(report)
     found += [f"{file} is not used: {reason}" for file, reason in report.unreadable.items()]
-    found += [f"{file} is the same recording as {other} and counts once." for file, other in report.duplicates.items()]
+    found += [
+        f"{file} is the same recording as {other} and counts once."
+        for file, other in report.duplicates.items()
+    ]
     return found
 
 
 def _note_warnings(report: DatasetReport) -> list[str]:
     found = []
     if 0 < report.minutes < GOOD_MINUTES:
-        found.append(f"{report.minutes:.1f} minutes of voice: it works, {GOOD_MINUTES:.0f} to 10 are clearly better.")
+        found.append(
+            f"{report.minutes:.1f} minutes of voice: it works, {GOOD_MINUTES:.0f} to 10 are clearly better."
+        )
     if report.range_hz:
         low, high = report.range_hz
         width = 12 * np.log2(high / low)

@@ -1,4 +1,4 @@
-"""Recordings in, a prepared dataset out: one file of features per recording, and what the doctor says of them.
+"""Recordings in, a prepared dataset out: a file of features per recording, and what the doctor says of them.
 
 A dataset is a folder with one safetensors file per recording (16 digits of the recording's hash) and
 dataset.json, which is written last. Running it again does only what is missing.
@@ -24,19 +24,19 @@ from resing.audio.slicing import slice_voiced
 from resing.config import AudioConfig, FeaturesConfig, settings_hash
 from resing.errors import AudioError, DatasetError, VoiceError
 from resing.features import content
-from resing.features.f0 import SWIFT_RATE, frame_times, track
-from resing.features.loudness import REFERENCE_DB, a_weighted_level, relative_loudness, song_level
+from resing.features.extract import extract_array
+from resing.features.f0 import frame_times
 from resing.training import doctor
 from resing.training.doctor import DatasetReport, Recording
 
 FORMAT, VERSION = "resing-dataset", 1
-SUFFIXES = frozenset(
-    ".wav .w64 .flac .mp3 .m4a .m4b .aac .ogg .oga .opus .aiff .aif .aifc .wma .caf .wv .ape .au .amr .mka "
-    ".mp4 .m4v .mkv .mov .webm .avi .ts".split()
+SUFFIXES = re.compile(
+    r"\.(wav|flac|mp3|m4a|m4b|aac|ogg|oga|opus|aif|aiff|aifc|wma|caf|w64|wv|ape|au|amr|mka|mp4|m4v|mkv|mov|webm|avi)",
+    re.IGNORECASE,
 )
-LEVEL_CHUNK_FRAMES = 4096
-HEADROOM = 0.98
-PERTURBED = 2
+WARP = (0.06, 0.2)
+RESAMPLE = 0.25
+"""How far copies are perturbed, as natural logarithms of frequency ratios."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ ProgressCallback = Callable[[Update], object]
 def prepare(
     recordings: Path | str,
     out: Path | str,
-    audio: AudioConfig = AudioConfig(),
-    features: FeaturesConfig = FeaturesConfig(),
+    audio: AudioConfig | None = None,
+    features: FeaturesConfig | None = None,
     progress: ProgressCallback | None = None,
     encoder: content.ContentEncoder | None = None,
 ) -> DatasetReport:
@@ -87,7 +87,8 @@ def prepare(
         DatasetError: no folder, no audio, or too little of it (see `doctor.require_enough`).
     """
     recordings, out = Path(recordings), Path(out)
-    encoder = encoder or content.embedded()
+    audio, features = audio or AudioConfig(), features or FeaturesConfig()
+    encoder = encoder or content.ContentEncoder.load(content.EMBEDDED)
     found, ignored = find_audio(recordings, out)
     out.mkdir(parents=True, exist_ok=True)
     stamp = {"settings_hash": settings_hash(audio, features), "encoder_id": encoder.encoder_id}
@@ -114,10 +115,18 @@ def prepare(
         if re.fullmatch("[0-9a-f]{16}", stale.stem) and not any(k.startswith(stale.stem) for k in done):
             stale.unlink()
     report = doctor.summarise(
-        str(out), stamp["settings_hash"], stamp["encoder_id"], list(done.values()), ignored, unreadable, duplicates
+        str(out),
+        stamp["settings_hash"],
+        stamp["encoder_id"],
+        list(done.values()),
+        ignored,
+        unreadable,
+        duplicates,
     )
     sections = {"audio": audio.model_dump(), "features": features.model_dump()}
-    save_json(out / "dataset.json", {"format": FORMAT, "version": VERSION, **sections, "report": report.to_json()})
+    save_json(
+        out / "dataset.json", {"format": FORMAT, "version": VERSION, **sections, "report": report.to_json()}
+    )
     doctor.require_enough(report)
     return report
 
@@ -139,11 +148,11 @@ def find_audio(folder: Path, out: Path | None = None) -> tuple[list[Path], list[
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and (out is None or out not in p.parents))
     names = {p: p.relative_to(folder) for p in paths}
     hidden = {p for p in paths if any(part.startswith(".") for part in names[p].parts)}
-    found = [p for p in paths if p not in hidden and p.suffix.lower() in SUFFIXES]
+    found = [p for p in paths if p not in hidden and SUFFIXES.fullmatch(p.suffix)]
     if not found:
         raise DatasetError(
-            f"{folder} holds no audio file ({len(paths)} other files); expected {', '.join(sorted(SUFFIXES)[:8])}, ... "
-            "Check the path."
+            f"{folder} holds no audio file ({len(paths)} other files); expected wav, flac, mp3, m4a, ogg, opus, "
+            "aiff or videos with sound. Check the path."
         )
     return found, [names[p].as_posix() for p in paths if p not in found]
 
@@ -159,11 +168,15 @@ def read_report(dataset: Path | str) -> tuple[DatasetReport, AudioConfig, Featur
     try:
         record = json.loads(path.read_text())
         if record["format"] != FORMAT or record["version"] != VERSION:
-            raise DatasetError(f"{path} is {record['format']} {record['version']}, expected {FORMAT} {VERSION}. {again}")
+            raise DatasetError(
+                f"{path} is {record['format']} {record['version']}, expected {FORMAT} {VERSION}. {again}"
+            )
         report = DatasetReport.from_json(record["report"])
         return report, AudioConfig(**record["audio"]), FeaturesConfig(**record["features"])
     except OSError as error:
-        raise DatasetError(f"{dataset} is not a prepared dataset ({error.strerror}: dataset.json). {again}") from error
+        raise DatasetError(
+            f"{dataset} is not a prepared dataset ({error.strerror}: dataset.json). {again}"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path} is damaged ({error}). {again}") from error
 
@@ -207,52 +220,36 @@ def _prepare_one(
 ) -> Recording:
     """Write one recording's features; returns what was measured."""
     samples = files.read(path, audio.sample_rate, mono=True)[0][0]
-    level = frame_levels(samples, audio)
-    heard = song_level(level)
-    gain_db = min(REFERENCE_DB - heard, 20 * np.log10(HEADROOM / (np.abs(samples).max(initial=0.0) + 1e-9)))
-    clipped = doctor.measure_clipping(samples)
-    samples = samples * np.float32(10 ** (gain_db / 20))
-    slices = frame_slices(samples, audio)
-    narrow = soxr.resample(samples, audio.sample_rate, SWIFT_RATE)
-    f0, _ = track(narrow, len(level), audio, features, threads=torch.get_num_threads())
-    kept = np.concatenate([np.arange(a, b) for a, b in slices]) if slices else np.zeros(0, int)
-    used = np.concatenate([samples[a * audio.hop_length : b * audio.hop_length] for a, b in slices] or [samples[:0]])
+    heard = extract_array(samples, audio.sample_rate, audio, features, encoder, name)
+    level = samples * np.float32(heard.reference_gain)
+    slices = frame_slices(level, audio)
+    kept = np.concatenate([np.arange(a, b) for a, b in slices] or [np.zeros(0, int)])
+    used = level.reshape(-1)[: len(level) // audio.hop_length * audio.hop_length]
+    used = used.reshape(-1, audio.hop_length)[kept].reshape(-1)
+    band = min(doctor.measure_bandwidth(used, audio), files.probe(path).sample_rate / 2)
     recording = Recording(
         file=name,
         content_hash=key,
-        seconds=len(samples) / audio.sample_rate,
+        seconds=heard.seconds,
         usable_seconds=len(kept) / audio.frame_rate,
-        level_db=heard,
-        snr_db=doctor.measure_snr(level, f0),
-        clipped_share=clipped,
-        bandwidth_hz=min(doctor.measure_bandwidth(used, audio), files.probe(path).sample_rate / 2),
-        notes=doctor.count_notes(f0[kept], audio.frame_rate),
+        level_db=heard.song_level_db,
+        snr_db=doctor.measure_snr(heard.loudness, heard.f0),
+        clipped_share=doctor.measure_clipping(samples),
+        bandwidth_hz=band,
+        notes=doctor.count_notes(heard.f0[kept], audio.frame_rate),
     )
-    units = perturbed_units(narrow, len(level), audio, encoder, int(key[:8], 16)) if slices else np.zeros((3, 1, 0))
+    narrow = soxr.resample(level, audio.sample_rate, content.SAMPLE_RATE)
+    units = [heard.window(0, len(heard.f0)), *perturbed_units(narrow, len(heard.f0), audio, encoder, key)]
+    scale = max(1.0, float(np.abs(used).max(initial=0.0)))  # int16 must not clip
     tensors = {
-        "audio": torch.from_numpy(np.round(used * 32767).astype(np.int16)),
-        "units": torch.from_numpy(units[:, :, kept].astype(np.float16)),
-        "f0": torch.from_numpy(f0[kept]),
-        "loudness": torch.from_numpy(relative_loudness(level, heard)[kept]),
+        "audio": torch.from_numpy(np.round(used / scale * 32767).astype(np.int16)),
+        "units": torch.from_numpy(np.stack(units)[:, :, kept].astype(np.float16)),
+        "f0": torch.from_numpy(heard.f0[kept]),
+        "loudness": torch.from_numpy(heard.loudness[kept]),
     }
-    slice_frames = [b - a for a, b in slices]
-    checkpoint.save(
-        out / f"{key[:16]}.safetensors", tensors, stamp | {"recording": asdict(recording), "slices": slice_frames}
-    )
+    about = {"recording": asdict(recording), "scale": scale, "slices": [b - a for a, b in slices]}
+    checkpoint.save(out / f"{key[:16]}.safetensors", tensors, stamp | about)
     return recording
-
-
-def frame_levels(samples: np.ndarray, audio: AudioConfig) -> np.ndarray:
-    """A-weighted level in dB of each house frame of (N,) samples, in bounded memory, (T,)."""
-    frames, hop = audio.frame_count(len(samples)), audio.hop_length
-    halo = -(-audio.n_fft // hop)
-    pieces = []
-    for start in range(0, frames, LEVEL_CHUNK_FRAMES):
-        stop = min(start + LEVEL_CHUNK_FRAMES, frames)
-        first = max(0, start - halo)
-        chunk = torch.from_numpy(samples[first * hop : (stop + halo) * hop])[None]
-        pieces.append(a_weighted_level(chunk, audio)[0, start - first : stop - first].numpy())
-    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
 
 
 def frame_slices(samples: np.ndarray, audio: AudioConfig) -> list[tuple[int, int]]:
@@ -268,31 +265,25 @@ def frame_slices(samples: np.ndarray, audio: AudioConfig) -> list[tuple[int, int
 
 
 def perturbed_units(
-    narrow: np.ndarray, frames: int, audio: AudioConfig, encoder: content.ContentEncoder, seed: int
-) -> np.ndarray:
-    """Units of a recording, and of two copies that sound like others, on the house grid.
+    narrow: np.ndarray, frames: int, audio: AudioConfig, encoder: content.ContentEncoder, key: str
+) -> list[np.ndarray]:
+    """Units of two copies of a recording that sound like other voices, on the house grid, each (C, T).
 
     The copies are resampled (pitch and formants move together) and heard through a warped filter bank
     (formants alone), one down and one up, so that a voice learns to sing from anybody's units.
 
     Args:
-        narrow: samples at 16 kHz, (N,).
+        narrow: samples at 16 kHz and the reference level, (N,).
         frames: T.
         audio: the frame grid.
         encoder: of the units.
-        seed: of the copies.
-
-    Returns:
-        (3, C, T) float32; the first is unperturbed.
+        key: of the recording; decides by how much.
     """
-    times = frame_times(frames, audio)
-    versions = [content.to_grid(encoder(narrow), times)]
-    random = np.random.default_rng(seed)
-    for direction in (-1, 1)[:PERTURBED]:
-        warp = float(np.exp(direction * random.uniform(0.06, 0.2)))
-        ratio = float(np.exp(random.uniform(-0.25, 0.25)))
+    times, copies = frame_times(frames, audio), []
+    random = np.random.default_rng(int(key[:8], 16))
+    for direction in (-1, 1):
+        warp = float(np.exp(direction * random.uniform(*WARP)))
+        ratio = float(np.exp(random.uniform(-RESAMPLE, RESAMPLE)))
         copy = soxr.resample(narrow, ratio * content.SAMPLE_RATE, content.SAMPLE_RATE)
-        versions.append(content.to_grid(encoder(copy, warp), times / ratio))
-    return np.stack(versions)
-
-
+        copies.append(content.to_grid(encoder(copy, warp), times / ratio))
+    return copies

@@ -1,0 +1,217 @@
+"""`resing voice create`, and the same step by step: `prepare`, `train`, `resume`."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from pydantic import ValidationError
+
+from resing.cli_output import Progress, clock, progress, say, show_json
+from resing.config import TrainingConfig, explain
+from resing.errors import ConfigError
+
+if TYPE_CHECKING:
+    from resing.training.doctor import DatasetReport
+    from resing.training.prepare import Update
+    from resing.voice import Voice
+
+_SETTINGS = ", ".join(f"{name}={field.default}" for name, field in TrainingConfig.model_fields.items())
+Json = Annotated[bool, Parameter("--json", negative="", help="Print the record as JSON to stdout.")]
+Settings = Annotated[
+    list[str] | None,
+    Parameter("--set", negative="", help=f"Training setting, may be repeated. Defaults: {_SETTINGS}."),
+]
+
+
+@Parameter(name="*")
+@dataclass
+class Facts:
+    """What the card will say that no recording tells.
+
+    Attributes:
+        licence: terms of the voice's use, such as "CC BY 4.0" or "private".
+        consent: how the person agreed, such as "my own voice".
+        whose: the person, character or synthesiser heard.
+        source: where the recordings come from.
+        credit: line to print where the voice is used.
+        languages: heard in the recordings, such as en,fr.
+        sex: female, male or unstated.
+        kind: singing, speech or synthetic singing.
+    """
+
+    licence: str
+    consent: str
+    whose: str | None = None
+    source: str | None = None
+    credit: str | None = None
+    languages: str | None = None
+    sex: str | None = None
+    kind: str | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The facts that were stated."""
+        facts: dict[str, Any] = {name: value for name, value in asdict(self).items() if value is not None}
+        if "languages" in facts:
+            facts["languages"] = tuple(part.strip() for part in facts["languages"].split(",") if part.strip())
+        return facts
+
+
+def create(
+    name: str,
+    recordings: Path,
+    /,
+    *,
+    facts: Facts,
+    settings: Settings = None,
+    json: Json = False,
+) -> None:
+    """Make a voice of recordings: prepare, train, pick the best weights, package.
+
+    Interrupted, the same command goes on where it was.
+
+    Args:
+        name: of the voice: letters, digits, - and _.
+        recordings: folder of audio files of one singer; ten minutes are plenty, one is the least.
+    """
+    from resing.training.create import create_voice
+
+    training = training_config(settings)
+    with progress() as bars, _hint(f"resing resume {name}"):
+        told = follow(bars)
+        voice = create_voice(name, recordings, training=training, progress=told, **facts.given())
+    _finish(voice, json)
+
+
+def prepare(
+    recordings: Path,
+    out: Annotated[Path, Parameter(["--out", "-o"])],
+    *,
+    json: Json = False,
+) -> None:
+    """Prepare recordings for training and say how good they are.
+
+    Args:
+        recordings: folder of audio files, or one file.
+        out: folder for the dataset.
+    """
+    from resing.training.prepare import prepare as prepare_recordings
+
+    with progress() as bars:
+        report = prepare_recordings(recordings, out, progress=follow(bars))
+    if json:
+        show_json(report)
+    _describe(report)
+    say(f"Wrote {out}. Next: resing train {out} --out RUN --name NAME --licence ... --consent ...")
+
+
+def train(
+    dataset: Path,
+    run: Annotated[Path, Parameter(["--out", "-o"])],
+    *,
+    name: str,
+    facts: Facts,
+    settings: Settings = None,
+    json: Json = False,
+) -> None:
+    """Train a voice on a prepared dataset and add it to your voices.
+
+    Args:
+        dataset: folder that `resing prepare` wrote.
+        run: folder for checkpoints, logs and pictures (TensorBoard shows it).
+        name: of the voice.
+    """
+    from resing.training.create import VoiceFacts, train_voice
+
+    training = training_config(settings)
+    try:
+        about = VoiceFacts(name=name, **facts.given())
+    except ValidationError as error:
+        raise ConfigError(f"the voice's {explain(error, VoiceFacts)}") from error
+    with progress() as bars, _hint(f"resing resume {run}"):
+        voice = train_voice(dataset, run, about, training, progress=follow(bars))
+    _finish(voice, json)
+
+
+def resume(run: str, /, *, settings: Settings = None, json: Json = False) -> None:
+    """Go on with an interrupted training.
+
+    Args:
+        run: its folder, or the name of the voice that `resing voice create` was making.
+    """
+    from resing.training.create import resume as resume_run
+
+    changes = _changes(settings)
+    with progress() as bars, _hint(f"resing resume {run}"):
+        voice = resume_run(run, progress=follow(bars), **changes)
+    _finish(voice, json)
+
+
+def training_config(settings: list[str] | None) -> TrainingConfig:
+    """The training settings with the changes of `--set`.
+
+    Raises:
+        ConfigError: a setting is unknown or has the wrong type.
+    """
+    try:
+        return TrainingConfig.model_validate_strings(_changes(settings))
+    except ValidationError as error:
+        raise ConfigError(f"--set {explain(error, TrainingConfig)}") from error
+
+
+def _changes(settings: list[str] | None) -> dict[str, str]:
+    changes = {}
+    for setting in settings or []:
+        key, sign, value = setting.partition("=")
+        if not sign:
+            raise ConfigError(f"--set {setting}: expected KEY=VALUE, such as --set batch_size=4")
+        changes[key.strip().removeprefix("training.")] = value.strip()
+    return changes
+
+
+def follow(bars: Progress) -> "Callable[[Update], None]":
+    """A callback for `prepare` and the trainings that shows what it is told."""
+
+    def told(update: "Update") -> None:
+        if update.message and update.stage != "prepare":
+            bars.say(update.message)
+        loss = update.figures.get("loss")
+        remark = update.message if update.stage == "prepare" else f"loss {loss:.3f}" if loss is not None else ""
+        bars.report(update.stage, update.done, update.total, update.seconds_left, remark)
+        if update.validation and "score" in update.validation:
+            bars.say(f"step {update.done}: held-out error {update.validation['score']:.4f}")
+
+    return told
+
+
+@contextlib.contextmanager
+def _hint(command: str) -> Iterator[None]:
+    """On Ctrl-C, say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"Stopped; what is done is kept. Go on with: {command}")
+        raise
+
+
+def _describe(report: "DatasetReport") -> None:
+    """The doctor's findings, in sentences."""
+    used = len(report.recordings)
+    say(f"{used} recording{'s' * (used != 1)}, {clock(report.minutes * 60)} of singing or speech.")
+    if report.range_hz:
+        low, high = report.range_hz
+        say(f"Notes from {low:.0f} to {high:.0f} Hz; sound up to {report.bandwidth_hz / 1000:.1f} kHz.")
+    for file, reason in report.unreadable.items():
+        say(f"Left out {file}: {reason}")
+    for file, other in report.duplicates.items():
+        say(f"Left out {file}: the same as {other}")
+    for warning in report.warnings:
+        say(f"Note: {warning}")
+
+
+def _finish(voice: "Voice", json: bool) -> None:
+    if json:
+        show_json(voice.card)
+    say(f"Try it: resing convert SONG.flac --voice {voice.card.name} -o OUT.flac")

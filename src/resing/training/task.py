@@ -1,0 +1,93 @@
+"""What a voice learns: adapters on the base model and its own vector, and how that is scored."""
+
+import torch
+from torch import Tensor, nn
+
+from resing.config import ModelConfig, TrainingConfig
+from resing.nets.acoustic import AcousticNet
+from resing.synthesis.acoustic import AcousticModel
+from resing.training.acoustic import AcousticBatch, acoustic_loss
+from resing.training.dataset import VoiceData
+from resing.training.loop import Randomness
+from resing.voice import add_voice_adapters
+
+HELD_OUT_NOISE = 1 << 40
+"""The step whose chance serves every validation; no training gets there."""
+
+
+class VoiceNet(nn.Module):
+    """The base model with fresh adapters, and the voice's vector as a parameter: only these two learn.
+
+    Args:
+        net: the base, which is changed in place.
+        speaker: where the vector starts, (S,).
+        rank: of the adapters.
+        seed: of the adapters' start.
+    """
+
+    def __init__(self, net: AcousticNet, speaker: Tensor, rank: int, seed: int = 0) -> None:
+        super().__init__()
+        add_voice_adapters(net, rank)
+        random = torch.Generator().manual_seed(seed)
+        for name, parameter in net.named_parameters():
+            if parameter.requires_grad and name.endswith(".down"):
+                start = torch.randn(parameter.shape, generator=random) * parameter.shape[1] ** -0.5
+                parameter.data.copy_(start)
+        self.net = net
+        self.speaker = nn.Parameter(speaker.clone())
+
+
+class VoiceTask:
+    """A voice to be learnt, as the training loop wants it.
+
+    Args:
+        model: what learns.
+        data: the voice's recordings.
+        model_config: what the denoiser predicts.
+        config: batches and segments.
+    """
+
+    model: nn.Module
+
+    def __init__(
+        self, model: VoiceNet, data: VoiceData, model_config: ModelConfig, config: TrainingConfig
+    ) -> None:
+        self.model = self.voice = model
+        self.data, self.model_config, self.config = data, model_config, config
+        self.held = data.held_batch()
+
+    def batch(self, random: Randomness) -> AcousticBatch:
+        """Random segments of the recordings."""
+        return self.data.batch(random, self.config.batch_size, self.config.segment_frames)
+
+    def loss(self, batch: AcousticBatch, random: Randomness) -> tuple[Tensor, dict[str, float]]:
+        """Masked errors of decoder and denoiser."""
+        return self._loss(self.voice, batch, random)
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """The same errors on the held-out segments with the same noise every time."""
+        assert isinstance(model, VoiceNet)
+        loss, figures = self._loss(model, self.held, Randomness.at(self.config.seed, HELD_OUT_NOISE))
+        return {"score": float(loss), **figures}
+
+    def _loss(
+        self, model: VoiceNet, batch: AcousticBatch, random: Randomness
+    ) -> tuple[Tensor, dict[str, float]]:
+        speaker = model.speaker.expand(len(batch.mel), -1)
+        return acoustic_loss(model.net, batch, speaker, self.model_config, self.data.audio, random)
+
+
+def speaker_vectors(base: AcousticModel, mels: Tensor) -> Tensor:
+    """The base's vector for each stretch of mel, (K, S).
+
+    Args:
+        base: with its speaker encoder.
+        mels: (K, M, T).
+    """
+    return torch.cat([base.speaker_vector(part) for part in mels.split(32)]).clone()
+
+
+def mean_speaker(vectors: Tensor) -> Tensor:
+    """The mean of (K, S) vectors at unit mean square, (S,)."""
+    mean = vectors.mean(0)
+    return mean * torch.rsqrt(mean.square().mean() + 1e-5)
