@@ -78,7 +78,7 @@ def read_metadata(path: Path | str) -> dict[str, Any]:
         with safe_open(str(path), framework="pt") as file:
             header = file.metadata() or {}
         metadata = json.loads(header[METADATA_KEY])
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, RecursionError) as error:
         raise VoiceError(f"{path} is not a Resing file or is damaged ({error}). Get the file again.") from error
     if not isinstance(metadata, dict):
         raise VoiceError(f"{path} has no settings in its header: not a Resing file.")

@@ -82,3 +82,115 @@ def build_options(**given: Any) -> ConvertOptions:
         return ConvertOptions(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         raise ConfigError(explain(error, ConvertOptions)) from error
+
+
+@app.command
+def convert(
+    source: Path,
+    /,
+    *,
+    voice: str,
+    out: Annotated[Path, Parameter(["--out", "-o"])],
+    transpose: Annotated[
+        float | str | None,
+        _option("transpose", "Semitones up (-3: three down), or auto.", converter=_transpose),
+    ] = None,
+    from_: Annotated[
+        float | None,
+        Parameter("--from", help="Start here, m:ss or seconds.", converter=_time, show_default=False),
+    ] = None,
+    to: Annotated[
+        float | None,
+        Parameter("--to", help="End here, m:ss or seconds.", converter=_time, show_default=False),
+    ] = None,
+    seed: Annotated[int | None, _option("seed", "Another number, another take.")] = None,
+    steps: Annotated[int | None, _option("steps", "Of the sampler: more is slower; 0 skips it.")] = None,
+    sampler: Annotated[str | None, _option("sampler", "How the mel is drawn from noise.")] = None,
+    out_of_range: Annotated[
+        str | None,
+        _option("out_of_range", "Notes the voice does not have: sing them octaves away, or at its limit."),
+    ] = None,
+    json: Annotated[bool, Parameter("--json", negative="", help="Print the record as JSON to stdout.")] = False,
+) -> None:
+    """Sing a cappella vocals in another voice.
+
+    Args:
+        source: the vocals: any audio file, or a video with sound.
+        voice: name of a voice (see `resing voice list`), or a voice file.
+        out: .wav, .flac, .mp3, .opus or .ogg; beside it goes OUT.json, from which it can be made again.
+    """
+    options = build_options(
+        transpose=transpose,
+        start_seconds=from_,
+        end_seconds=to,
+        seed=seed,
+        steps=steps,
+        sampler=sampler,
+        out_of_range=out_of_range,
+    )
+    from resing.conversion import Converter
+    from resing.voice import Voice
+
+    with progress() as bars:
+        record = Converter(Voice.load(voice)).convert(source, out, options, progress=bars.report)
+    if json:
+        show_json(record)
+    describe(record)
+
+
+@app.command
+def demo(
+    *,
+    out: Annotated[Path, Parameter(["--out", "-o"])] = Path("demo_out"),
+    voice: str | None = None,
+    json: Annotated[bool, Parameter("--json", negative="", help="Print the record as JSON to stdout.")] = False,
+) -> None:
+    """Sing the bundled song in a bundled voice: audio and a picture.
+
+    Args:
+        out: folder for the files.
+        voice: name of a voice, or a voice file.
+    """
+    from resing.demo import make_demo
+
+    with progress() as bars:
+        made = make_demo(out, voice, bars.report)
+    if json:
+        show_json(made.record)
+    describe(made.record)
+    say(f"Compare with the source: {made.source}")
+    say(f"Picture: {made.picture}")
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status. A failure the user can repair is one line on stderr."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_none")
+    except CycloptsError as error:
+        _fail(f"{error} See: resing --help")
+        return USAGE
+    except ResingError as error:
+        _fail(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        _fail(f"{error.filename or 'a file'}: {error.strerror}; free some space or choose another folder")
+        return ResingError.exit_code
+    except KeyboardInterrupt:
+        _fail("cancelled")
+        return INTERRUPTED
+    return 0
+
+
+def main() -> None:
+    """The `resing` command."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    sys.exit(run())
+
+
+def _fail(message: str) -> None:
+    say("resing: " + " ".join(message.split()))
