@@ -88,7 +88,8 @@ def test_bytes_after_the_end_are_refused(saved: Path):
 
 
 @pytest.mark.parametrize(
-    "lie", [{"shape": [200, 3]}, {"data_offsets": [0, 1 << 40]}, {"dtype": "F99"}, {"shape": [1 << 62, 1 << 62]}]
+    "lie",
+    [{"shape": [200, 3]}, {"data_offsets": [0, 1 << 40]}, {"dtype": "F99"}, {"shape": [1 << 62, 1 << 62]}],
 )
 def test_a_header_that_lies_is_refused(saved: Path, lie: dict[str, object]):
     whole = saved.read_bytes()

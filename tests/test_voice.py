@@ -90,7 +90,7 @@ def sing(voice: Voice) -> torch.Tensor:
 
 
 def rewrite(path: Path, **changes: Any) -> None:
-    """Change a voice file's tensors or metadata by callables, keeping its content hash true to the tensors."""
+    """Change a voice file's tensors or metadata by callables; its content hash stays true to the tensors."""
     tensors, metadata = checkpoint.load(path)
     changes.get("tensors", lambda _: None)(tensors)
     metadata["content_hash"] = checkpoint.tensors_hash(tensors)
@@ -164,7 +164,7 @@ def test_a_save_that_fails_says_so_and_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint.os, "fsync", full)
-    with pytest.raises(VoiceError, match="cannot be written .*No space left"):
+    with pytest.raises(VoiceError, match=r"cannot be written .*No space left"):
         make_voice(installed).save(tmp_path / "out" / "v.safetensors")
     assert os.listdir(tmp_path / "out") == []
 
@@ -199,14 +199,23 @@ def test_a_wrong_content_hash_is_refused(anna: Path):
 @pytest.mark.parametrize(
     ("change", "texts"),
     [
-        (lambda t: t.update(speaker=torch.zeros(7)), ("speaker is torch.float32 [7]", "expected torch.float32 [6]")),
+        (
+            lambda t: t.update(speaker=torch.zeros(7)),
+            ("speaker is torch.float32 [7]", "expected torch.float32 [6]"),
+        ),
         (lambda t: t.update(speaker=torch.zeros(6).half()), ("speaker is torch.float16 [6]",)),
         (lambda t: t.update(speaker=torch.full((6,), torch.nan)), ("speaker holds NaN or infinity",)),
         (lambda t: t.pop("speaker"), ("tensor speaker is missing",)),
         (lambda t: t.update(more=torch.zeros(1)), ("unexpected tensor 'more'",)),
         (lambda t: t.pop(max(t.keys() - {"speaker"})), ("is missing",)),
-        (lambda t: t.update({k: v.T for k, v in t.items() if k.endswith(".up")}), ("expected torch.float16",)),
-        (lambda t: t.update({k: v.float() for k, v in t.items()}), ("is torch.float32", "expected torch.float16")),
+        (
+            lambda t: t.update({k: v.T for k, v in t.items() if k.endswith(".up")}),
+            ("expected torch.float16",),
+        ),
+        (
+            lambda t: t.update({k: v.float() for k, v in t.items()}),
+            ("is torch.float32", "expected torch.float16"),
+        ),
         (lambda t: t.update({"net.film.0.weight": torch.zeros(8, 7)}), ("adapter.",)),
         (lambda t: t.update({"adapter.speaker_encoder.x": torch.zeros(1).half()}), ("unexpected tensor",)),
     ],
@@ -252,12 +261,16 @@ def test_another_base_model_is_refused(anna: Path, installed: Installed):
     install_base(2)
     other = Installed.read().base_hash
     assert other != installed.base_hash
-    refused(anna, f"needs the base model {installed.base_hash[:12]}", f"installed is {other[:12]}", "full export")
+    refused(
+        anna, f"needs the base model {installed.base_hash[:12]}", f"installed is {other[:12]}", "full export"
+    )
 
 
 def test_another_encoder_is_refused(anna: Path):
     rewrite(anna, metadata=lambda m: m["card"].update(encoder_id="resing-content-0"))
-    refused(anna, "needs the content encoder resing-content-0", "installed is resing-content-", "voice create")
+    refused(
+        anna, "needs the content encoder resing-content-0", "installed is resing-content-", "voice create"
+    )
 
 
 def test_a_base_that_changes_after_loading_is_noticed(anna: Path):
@@ -340,7 +353,7 @@ def test_an_unknown_name_gets_the_nearest(shelf: Path):
 
 @pytest.mark.parametrize("name", ["../anna", "voices/anna", "/etc/passwd", "..\\anna", "anna.safetensors"])
 def test_a_path_is_never_looked_up_as_a_name(shelf: Path, name: str):
-    with pytest.raises(VoiceError, match="does not exist|not a Resing file"):
+    with pytest.raises(VoiceError, match=r"does not exist|not a Resing file"):
         Voice.load(name)
 
 
@@ -371,7 +384,7 @@ def test_installing_checks_and_copies(anna: Path):
     target = library.user_folder() / "anna.safetensors"
     assert target.read_bytes() == anna.read_bytes()
     assert voice.card.name == "anna" and Voice.load("anna").card == voice.card
-    with pytest.raises(VoiceError, match="already here.*--replace"):
+    with pytest.raises(VoiceError, match=r"already here.*--replace"):
         Voice.install(anna)
     Voice.install(anna, replace=True)
     assert os.listdir(target.parent) == ["anna.safetensors"]
@@ -403,7 +416,7 @@ def test_an_export_is_the_same_voice(shelf: Path, tmp_path: Path):
 def test_an_export_that_cannot_be_written_says_what_to_do(shelf: Path, tmp_path: Path):
     with pytest.raises(VoiceError, match=r"ends in \.safetensors; write to mine\.safetensors"):
         Voice.export("anna", tmp_path / "mine.zip")
-    with pytest.raises(VoiceError, match="no such folder .*mkdir -p"):
+    with pytest.raises(VoiceError, match=r"no such folder .*mkdir -p"):
         Voice.export("anna", tmp_path / "none" / "mine.safetensors")
 
 

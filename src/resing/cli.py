@@ -11,12 +11,12 @@ from cyclopts import App, CycloptsError, Parameter, Token
 from pydantic import ValidationError
 
 from resing import __version__, cli_train, cli_voice
-from resing.cli_output import clock, progress, say, show_json
+from resing.cli_output import Json, progress, say, show_json
 from resing.config import ConvertOptions, explain
 from resing.errors import ConfigError, ResingError
 
 if TYPE_CHECKING:
-    from resing.conversion import ConversionRecord
+    pass
 
 INTERRUPTED, TERMINATED = 130, 143
 USAGE = 2
@@ -46,7 +46,11 @@ def parse_time(text: str) -> float:
         numbers = [float(int(part)) for part in whole] + [float(last)]
     except ValueError:
         numbers = []
-    if not 1 <= len(numbers) <= 3 or not all(0 <= n < float("inf") for n in numbers) or max(numbers[1:] or [0]) >= 60:
+    if (
+        not 1 <= len(numbers) <= 3
+        or not all(0 <= n < float("inf") for n in numbers)
+        or max(numbers[1:] or [0]) >= 60
+    ):
         raise ValueError(f"got {text!r}, expected seconds, m:ss or h:mm:ss, such as 0:40")
     return sum(number * 60**place for place, number in enumerate(reversed(numbers)))
 
@@ -59,17 +63,16 @@ def _transpose(_: Any, tokens: Sequence[Token]) -> float | str:
     try:
         return tokens[0].value if tokens[0].value == "auto" else float(tokens[0].value)
     except ValueError:
-        raise ValueError(
-            f"got {tokens[0].value!r}, expected auto or semitones, such as -3 or 2.5"
-        ) from None
+        raise ValueError(f"got {tokens[0].value!r}, expected auto or semitones, such as -3 or 2.5") from None
 
 
 def _option(field: str, text: str, **more: Any) -> Parameter:
     """A flag for a field of ConvertOptions, whose default and choices it shows."""
     known = ConvertOptions.model_fields[field]
     choices = [c for c in get_args(known.annotation) if isinstance(c, str)]
-    extra = {"choices": choices} if choices and "converter" not in more else {}
-    return Parameter(help=text, show_default=lambda _: known.default, **extra, **more)
+    if choices and "converter" not in more:
+        more["choices"] = choices
+    return Parameter(help=text, show_default=lambda _: known.default, **more)
 
 
 def build_options(**given: Any) -> ConvertOptions:
@@ -93,24 +96,34 @@ def convert(
     out: Annotated[Path, Parameter(["--out", "-o"])],
     transpose: Annotated[
         float | str | None,
-        _option("transpose", "Semitones up (-3: three down), or auto.", converter=_transpose),
+        _option(
+            "transpose", "semitones up (-3: three down), or auto.", converter=_transpose, metavar="auto|N"
+        ),
     ] = None,
     from_: Annotated[
         float | None,
-        Parameter("--from", help="Start here, m:ss or seconds.", converter=_time, show_default=False),
+        Parameter(
+            "--from",
+            help="start here, as m:ss or seconds.",
+            metavar="TIME",
+            converter=_time,
+            show_default=False,
+        ),
     ] = None,
     to: Annotated[
         float | None,
-        Parameter("--to", help="End here, m:ss or seconds.", converter=_time, show_default=False),
+        Parameter(
+            "--to", help="end here, as m:ss or seconds.", metavar="TIME", converter=_time, show_default=False
+        ),
     ] = None,
-    seed: Annotated[int | None, _option("seed", "Another number, another take.")] = None,
-    steps: Annotated[int | None, _option("steps", "Of the sampler: more is slower; 0 skips it.")] = None,
-    sampler: Annotated[str | None, _option("sampler", "How the mel is drawn from noise.")] = None,
+    seed: Annotated[int | None, _option("seed", "another number gives another take.")] = None,
+    steps: Annotated[int | None, _option("steps", "of the sampler: more is slower, 0 skips it.")] = None,
+    sampler: Annotated[str | None, _option("sampler", "how the mel is drawn from noise.")] = None,
     out_of_range: Annotated[
         str | None,
-        _option("out_of_range", "Notes the voice does not have: sing them octaves away, or at its limit."),
+        _option("out_of_range", "notes the voice does not have: sing them octaves away, or at its limit."),
     ] = None,
-    json: Annotated[bool, Parameter("--json", negative="", help="Print the record as JSON to stdout.")] = False,
+    json: Json = False,
 ) -> None:
     """Sing a cappella vocals in another voice.
 
@@ -143,7 +156,7 @@ def demo(
     *,
     out: Annotated[Path, Parameter(["--out", "-o"])] = Path("demo_out"),
     voice: str | None = None,
-    json: Annotated[bool, Parameter("--json", negative="", help="Print the record as JSON to stdout.")] = False,
+    json: Json = False,
 ) -> None:
     """Sing the bundled song in a bundled voice: audio and a picture.
 
@@ -194,3 +207,8 @@ def main() -> None:
 
 def _fail(message: str) -> None:
     say("resing: " + " ".join(message.split()))
+
+
+def describe(record: "ConversionRecord") -> None:
+    """What a conversion did, in sentences."""
+    say(f"Wrote {record}")

@@ -6,15 +6,19 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import rich.progress
+from cyclopts import Parameter
 from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+Json = Annotated[
+    bool, Parameter("--json", negative="", show_default=False, help="print the record as JSON to stdout.")
+]
 PIPE_WIDTH = 160
 NEWS_SECONDS = 30.0
 """Where stderr is no terminal, progress is a line this often."""
@@ -63,7 +67,9 @@ def clock(seconds: float) -> str:
 class Progress(Protocol):
     """Where a command tells how far it is."""
 
-    def report(self, stage: str, done: float, total: float, left: float | None = None, remark: str = "") -> None:
+    def report(
+        self, stage: str, done: float, total: float, left: float | None = None, remark: str = ""
+    ) -> None:
         """Stage, how much of it is done, of how much, seconds left (None: from the pace so far), a remark."""
         ...
 
@@ -106,7 +112,9 @@ class _Bars:
         self.bars, self.pace = bars, _Pace()
         self.tasks: dict[str, TaskID] = {}
 
-    def report(self, stage: str, done: float, total: float, left: float | None = None, remark: str = "") -> None:
+    def report(
+        self, stage: str, done: float, total: float, left: float | None = None, remark: str = ""
+    ) -> None:
         if stage not in self.tasks:
             self.tasks[stage] = self.bars.add_task(stage, left="", remark="")
         paced = self.pace.left(stage, done, total)
@@ -123,7 +131,9 @@ class _Lines:
         self.pace = _Pace()
         self.told: dict[str, float] = {}
 
-    def report(self, stage: str, done: float, total: float, left: float | None = None, remark: str = "") -> None:
+    def report(
+        self, stage: str, done: float, total: float, left: float | None = None, remark: str = ""
+    ) -> None:
         paced, now = self.pace.left(stage, done, total), time.monotonic()
         known = paced if left is None else left
         if now - self.told.setdefault(stage, now) >= NEWS_SECONDS and known is not None and done < total:

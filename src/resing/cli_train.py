@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from pydantic import ValidationError
 
-from resing.cli_output import Progress, clock, progress, say, show_json
+from resing.cli_output import Json, Progress, clock, progress, say, show_json
 from resing.config import TrainingConfig, explain
 from resing.errors import ConfigError
 
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     from resing.voice import Voice
 
 _SETTINGS = ", ".join(f"{name}={field.default}" for name, field in TrainingConfig.model_fields.items())
-Json = Annotated[bool, Parameter("--json", negative="", help="Print the record as JSON to stdout.")]
 Settings = Annotated[
     list[str] | None,
-    Parameter("--set", negative="", help=f"Training setting, may be repeated. Defaults: {_SETTINGS}."),
+    Parameter("--set", negative="", help=f"training setting, may be repeated. Defaults: {_SETTINGS}."),
 ]
 
 
@@ -178,7 +177,9 @@ def follow(bars: Progress) -> "Callable[[Update], None]":
         if update.message and update.stage != "prepare":
             bars.say(update.message)
         loss = update.figures.get("loss")
-        remark = update.message if update.stage == "prepare" else f"loss {loss:.3f}" if loss is not None else ""
+        remark = (
+            update.message if update.stage == "prepare" else f"loss {loss:.3f}" if loss is not None else ""
+        )
         bars.report(update.stage, update.done, update.total, update.seconds_left, remark)
         if update.validation and "score" in update.validation:
             bars.say(f"step {update.done}: held-out error {update.validation['score']:.4f}")

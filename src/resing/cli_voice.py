@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from resing.cli_output import say, show_json, show_table
+from resing.cli_output import Json, say, show_json, show_table
 
 if TYPE_CHECKING:
     from resing.voice import VoiceCard
 
 app = App(name="voice", help="Make voices, look at them, share them.")
-Json = Annotated[bool, Parameter("--json", negative="", help="Print the record as JSON to stdout.")]
-Flag = Parameter(negative="")
+Flag = Parameter(negative="", show_default=False)
 
 
 @app.command(name="list")
@@ -25,7 +24,9 @@ def list_voices(*, json: Json = False) -> None:
     if json:
         show_json(cards)
     else:
-        rows = [[c.name, c.kind, c.sex, _range(c), _languages(c), f"{c.minutes:.1f}", c.licence] for c in cards]
+        rows = [
+            [c.name, c.kind, c.sex, _range(c), _languages(c), f"{c.minutes:.1f}", c.licence] for c in cards
+        ]
         show_table(["voice", "kind", "sex", "range", "languages", "minutes", "licence"], rows)
     for problem in problems:
         say(f"resing: {problem}")
@@ -54,7 +55,10 @@ def show(name: str, /, *, json: Json = False) -> None:
         ("kind", f"{card.kind}, {card.sex}"),
         ("languages", _languages(card)),
         ("sings", _range(card)),
-        ("heard", f"{card.minutes:.1f} minutes in {card.recordings} recordings, up to {card.bandwidth_hz:.0f} Hz"),
+        (
+            "heard",
+            f"{card.minutes:.1f} minutes in {card.recordings} recordings, up to {card.bandwidth_hz:.0f} Hz",
+        ),
         ("encoder", card.encoder_id),
         ("base", card.base_hash[:12]),
         ("created", card.created),
@@ -63,7 +67,9 @@ def show(name: str, /, *, json: Json = False) -> None:
 
 
 @app.command
-def remove(name: str, /, *, yes: Annotated[bool, Parameter(["--yes", "-y"], negative="")] = False) -> None:
+def remove(
+    name: str, /, *, yes: Annotated[bool, Parameter(["--yes", "-y"], negative="", show_default=False)] = False
+) -> None:
     """Delete one of your own voices.
 
     Args:

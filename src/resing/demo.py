@@ -69,7 +69,9 @@ def make_demo(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise AudioError(f"{folder}: cannot be made ({error.strerror}); choose another folder with -o") from error
+        raise AudioError(
+            f"{folder}: cannot be made ({error.strerror}); choose another folder with -o"
+        ) from error
     out = folder / f"demo_{singer.card.name}.flac"
     record = Converter(singer).convert(SONG, out, ConvertOptions(), progress=progress)
     picture = out.with_suffix(".png")

@@ -1,0 +1,112 @@
+"""Make the voices that ship, from the training recordings of the shared data, as a user would make one.
+
+    python recipes/voices.py --data ../shared/data --work WORK --out src/resing/weights/voices [--only kumi] [--steps 600]
+"""
+
+import argparse
+import csv
+import random
+from pathlib import Path
+
+import torch
+
+from resing.config import TrainingConfig
+from resing.training.create import VoiceFacts, train_voice
+from resing.training.prepare import Update, prepare
+
+SYNTHETIC = {
+    "kind": "synthetic singing",
+    "whose": "no person's voice: synthesised by Kokoro-82M",
+    "licence": "Apache-2.0; the weights as a whole CC BY-SA 4.0 (WEIGHTS-LICENSE)",
+    "consent": "not needed: no person's voice",
+    "credit": "synthetic voice, Kokoro-82M by hexgrad; 12 kHz source",
+}
+VOICES: dict[str, dict] = {
+    "kumi": {
+        "sources": ["kumi_utau"],
+        "without": "Whisper",
+        "whose": "Hitsuboku Kumi, voiced by Cubialpha",
+        "licence": "Hitsuboku Kumi terms of use: keep the name Hitsuboku Kumi, credit Cubialpha, link the site, state edits",
+        "consent": "published by Cubialpha as a singing voicebank, with use in other synthesis software allowed",
+        "source": "Hitsuboku Kumi ACT 4 voicebank, converted to FLAC; edited: trained into a model",
+        "credit": "Hitsuboku Kumi, Cubialpha, https://cubialpha.wixsite.com/koomstar/character",
+        "languages": ("ja",),
+        "sex": "female",
+        "kind": "singing",
+    },
+    "kathleen": {
+        "sources": ["kathleen_rhasspy"],
+        "whose": "Kathleen, a volunteer reader",
+        "licence": "CC0 1.0; the weights as a whole CC BY-SA 4.0 (WEIGHTS-LICENSE)",
+        "consent": "recorded by the reader for free voice models and given away under CC0",
+        "source": "rhasspy/dataset-voice-kathleen",
+        "credit": "Kathleen (Rhasspy)",
+        "languages": ("en",),
+        "sex": "female",
+        "kind": "speech",
+    },
+    "pjs": {
+        "sources": ["pjs"],
+        "whose": "the singer of the PJS corpus",
+        "licence": "CC BY-SA 4.0",
+        "consent": "published by its authors as a singing corpus under CC BY-SA 4.0",
+        "source": "PJS: phoneme-balanced Japanese singing-voice corpus (Koguchi, Takamichi, Morise 2020), 24 kHz copy",
+        "credit": "PJS corpus, J. Koguchi, S. Takamichi, M. Morise",
+        "languages": ("ja",),
+        "sex": "male",
+        "kind": "singing",
+    },
+    "af_aoede": {"sources": ["af_aoede"], "languages": ("en",), "sex": "female", **SYNTHETIC},
+    "am_eric": {"sources": ["am_eric"], "languages": ("en", "es", "it"), "sex": "male", **SYNTHETIC},
+    "zm_yunxia": {"sources": ["zm_yunxia"], "languages": ("en", "es", "ja"), "sex": "male", **SYNTHETIC},
+}
+
+
+def gather(data: Path, facts: dict, folder: Path, minutes: float) -> None:
+    """Link some minutes of a voice's training recordings, drawn at random by a fixed seed, into a folder."""
+    with open(data / "manifest.csv", newline="") as file:
+        rows = [r for r in csv.DictReader(file) if r["use"] == "train"]
+    names = facts["sources"]
+    mine = [r for r in rows if r["source"] in names or r["speaker"] in names]
+    mine = [r for r in mine if facts.get("without", "-") not in r["speaker"]]
+    random.Random(0).shuffle(mine)
+    folder.mkdir(parents=True, exist_ok=True)
+    total = 0.0
+    for row in mine:
+        if total >= 60 * minutes:
+            break
+        total += float(row["seconds"])
+        link = folder / row["file"].replace("/", "_")
+        if not link.exists():
+            link.symlink_to((data / row["file"]).resolve())
+
+
+def tell(update: Update) -> None:
+    """One line a validation or message."""
+    if update.message or update.validation:
+        print(update.stage, update.done, update.total, update.message, update.validation or "", flush=True)
+
+
+def main() -> None:
+    """Prepare and train each voice."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", nargs="*", default=list(VOICES))
+    parser.add_argument("--minutes", type=float, default=12.0)
+    parser.add_argument("--steps", type=int, default=TrainingConfig().steps)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    for name in options.only:
+        facts, folder = dict(VOICES[name]), options.work / name
+        gather(options.data, facts, folder / "recordings", options.minutes)
+        prepare(folder / "recordings", folder / "dataset", progress=tell)
+        card = VoiceFacts(name=name, **{k: v for k, v in facts.items() if k not in ("sources", "without")})
+        training = TrainingConfig(steps=options.steps)
+        train_voice(folder / "dataset", folder / "run", card, training, progress=tell, out=options.out / f"{name}.safetensors")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,359 @@
+"""The `resing` command: flags become options, failures become one line, records go to stdout."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from resing import cli, cli_train
+from resing import voice as library
+from resing.audio import files
+from resing.config import AudioConfig, ConvertOptions, ModelConfig, TrainingConfig
+from resing.errors import AudioError, ConfigError
+from resing.features import content
+from resing.synthesis import acoustic, vocoder
+from resing.voice import Installed, Voice, VoiceCard
+
+AUDIO = AudioConfig()
+MODEL = ModelConfig(n_units=4, hidden=8, decoder_layers=1, denoiser_layers=1, speaker_dim=6, adapter_rank=2)
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RESING_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def voices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny random installation with the shipped voice kumi and the user's voice anna; the user's folder."""
+    weights = tmp_path / "weights"
+    monkeypatch.setattr(acoustic, "EMBEDDED", weights / "base.safetensors")
+    monkeypatch.setattr(content, "EMBEDDED", weights / "content.safetensors")
+    monkeypatch.setattr(vocoder, "EMBEDDED", weights / "vocoder.safetensors")
+    monkeypatch.setattr(library, "SHIPPED", weights / "voices")
+    acoustic.save_base(acoustic.EMBEDDED, acoustic.build(MODEL, AUDIO), MODEL, AUDIO)
+    small = content.ContentConfig(hidden=8, layers=1, n_units=MODEL.n_units)
+    content.save_content(content.EMBEDDED, content.build(small), small)
+    thin = vocoder.VocoderConfig(hidden=8, layers=1)
+    vocoder.save_vocoder(vocoder.EMBEDDED, vocoder.build(thin, AUDIO), thin, AUDIO)
+    make_voice("kumi", library.SHIPPED)
+    make_voice("anna", library.user_folder())
+    return library.user_folder()
+
+
+def make_voice(name: str, folder: Path) -> Path:
+    installed = Installed.read()
+    card = VoiceCard(
+        name=name,
+        licence="CC0 [bold]",
+        consent="asked",
+        languages=["en", "ja"],
+        range_hz=(220.0, 880.0),
+        encoder_id=installed.encoder_id,
+        base_hash=installed.base_hash,
+    )
+    path = folder / f"{name}.safetensors"
+    Voice(card, MODEL, AUDIO, torch.ones(MODEL.speaker_dim)).save(path)
+    return path
+
+
+def resing(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "resing", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, **options)
+
+
+def one_line(text: str) -> str:
+    assert text.startswith("resing: ") and text.count("\n") == 1, text
+    return text
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int = 2) -> str:
+    """The one line that a command in this process fails with."""
+    assert cli.run([str(a) for a in arguments]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return one_line(captured.err)
+
+
+# -- start
+
+
+def test_help_names_every_command_without_heavy_imports():
+    began = time.monotonic()
+    shown = resing("--help")
+    assert shown.returncode == 0 and shown.stderr == ""
+    assert time.monotonic() - began < 5
+    for command in ("convert", "demo", "prepare", "train", "resume", "voice"):
+        assert command in shown.stdout
+    code = (
+        "import sys; from resing import cli; cli.run(['convert', '--help']); cli.run(['voice', 'create', '--help']);"
+        "sys.exit(bool({'torch', 'av', 'onnxruntime', 'numpy', 'matplotlib'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def test_the_version_is_the_packages():
+    import resing as package
+
+    shown = resing("--version")
+    assert (shown.returncode, shown.stdout) == (0, f"{package.__version__}\n")
+
+
+# -- mistakes on the command line
+
+
+@pytest.mark.parametrize(
+    ("line", "texts"),
+    [
+        ("convrt a.wav", ('"convrt"', 'Did you mean "convert"?')),
+        ("voice lst", ('"lst"', 'Did you mean "list"?')),
+        ("convert a.wav --voice k -o o.wav --stps 3", ("--stps", "Did you mean --steps?")),
+        ("convert a.wav --voice k -o o.wav --out-of-range fol", ('"fol"', 'Did you mean "fold"?')),
+        ("convert a.wav --voice k -o o.wav --sampler eulr", ('"eulr"', 'Did you mean "euler"?')),
+        ("convert a.wav --voice k -o o.wav --transpose high", ("--transpose", "auto or semitones")),
+        ("convert a.wav --voice k -o o.wav --transpose nan", ("transpose", "finite number")),
+        ("convert a.wav --voice k -o o.wav --from 1:75", ("--from", "m:ss")),
+        ("convert a.wav --voice k -o o.wav --steps 5000", ("steps", "less than or equal to 1000")),
+        ("convert a.wav -o o.wav", ("--voice",)),
+        ("convert --voice k -o o.wav", ("SOURCE",)),
+        ("convert a.wav b.wav --voice k -o o.wav", ("b.wav",)),
+        ("voice list --jsn", ("--jsn", "Did you mean --json?")),
+        ("voice create anna recordings --licence mine", ("--consent",)),
+        ("voice create anna recordings --licence a --consent b --set stps=3", ("stps", "did you mean steps?")),
+        ("voice create anna recordings --licence a --consent b --set steps=x", ("steps", "integer")),
+        ("voice create anna recordings --licence a --consent b --set steps", ("KEY=VALUE",)),
+        ("voice create anna recordings --licence a --consent b --sex w", ("sex", "'female'")),
+        ("voice create a/b recordings --licence a --consent b", ("letters, digits",)),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(capsys: pytest.CaptureFixture[str], line: str, texts: tuple[str, ...]):
+    message = fails(capsys, *line.split())
+    assert all(text in message for text in texts), message
+
+
+def test_a_failure_is_one_line_and_exit_2_in_a_process_of_its_own(tmp_path: Path):
+    shown = resing("convert", "none.wav", "--voice", "nobody-of-that-name", "-o", tmp_path / "o.wav", cwd=tmp_path)
+    assert shown.returncode == 2 and shown.stdout == ""
+    assert "no voice named 'nobody-of-that-name'" in one_line(shown.stderr)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0.0), ("75", 75.0), ("1:15", 75.0), ("0:40.5", 40.5), ("1:02:03", 3723.0), (".5", 0.5), ("90:00", 5400.0)],
+)
+def test_times(text: str, seconds: float):
+    assert cli.parse_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "a", "-1", "1:-5", "1:60", "1:2:3:4", "1.5:00", "nan", "inf", ":30"])
+def test_times_that_are_none(text: str):
+    with pytest.raises(ValueError, match="m:ss"):
+        cli.parse_time(text)
+
+
+# -- flags become options
+
+
+class FakeConverter:
+    """Notes what it is asked for; `outcome` is returned, or raised."""
+
+    asked: tuple[Any, ...] = ()
+    outcome: Any = None
+
+    def __init__(self, voice: Any) -> None:
+        self.voice = voice
+
+    def convert(self, source: Path, out: Path, options: ConvertOptions, **_: Any) -> Any:
+        type(self).asked = (self.voice.card.name, source, out, options)
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.fixture
+def converter(voices: Path, monkeypatch: pytest.MonkeyPatch) -> type[FakeConverter]:
+    fake = types.ModuleType("resing.conversion")
+    fake.Converter = type("Fresh", (FakeConverter,), {})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "resing.conversion", fake)
+    monkeypatch.setattr(cli, "describe", lambda _: None)
+    return fake.Converter
+
+
+@pytest.mark.parametrize(
+    ("flags", "options"),
+    [
+        ("", {}),
+        ("--transpose auto", {"transpose": "auto"}),
+        ("--transpose -3", {"transpose": -3.0}),
+        ("--transpose=2.5", {"transpose": 2.5}),
+        ("--from 0:40 --to 0:55", {"start_seconds": 40.0, "end_seconds": 55.0}),
+        ("--seed 9 --steps 0 --sampler heun", {"seed": 9, "steps": 0, "sampler": "heun"}),
+        ("--out-of-range clamp", {"out_of_range": "clamp"}),
+    ],
+)
+def test_flags_build_the_same_options_as_python(
+    converter: type[FakeConverter], flags: str, options: dict[str, Any]
+):
+    assert cli.run(["convert", "a.flac", "--voice", "anna", "-o", "b.wav", *flags.split()]) == 0
+    assert converter.asked == ("anna", Path("a.flac"), Path("b.wav"), ConvertOptions(**options))
+
+
+def test_json_prints_the_record(converter: type[FakeConverter], capsys: pytest.CaptureFixture[str]):
+    converter.outcome = ConvertOptions(seed=4)
+    assert cli.run(["convert", "a.flac", "--voice", "anna", "-o", "b.wav", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["seed"] == 4
+    assert captured.err == ""
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "text"),
+    [
+        (AudioError("a.flac: is empty;\nchoose another"), 2, "resing: a.flac: is empty; choose another\n"),
+        (ConfigError("[red]x[/red]"), 2, "resing: [red]x[/red]\n"),
+        (KeyboardInterrupt(), 130, "resing: cancelled\n"),
+        (PermissionError(13, "Permission denied", "/x"), 2, "resing: /x: Permission denied; free some space"),
+    ],
+)
+def test_failures_become_one_line(
+    converter: type[FakeConverter], capsys: pytest.CaptureFixture[str], outcome: Any, code: int, text: str
+):
+    converter.outcome = outcome
+    assert text in fails(capsys, "convert", "a.flac", "--voice", "anna", "-o", "b.wav", code=code)
+
+
+def test_a_defect_is_not_dressed_up(converter: type[FakeConverter]):
+    converter.outcome = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        cli.run(["convert", "a.flac", "--voice", "anna", "-o", "b.wav"])
+
+
+def test_training_settings():
+    assert cli_train.training_config(None) == TrainingConfig()
+    changed = cli_train.training_config(["training.batch_size=4", "learning_rate=2e-4"])
+    assert changed == TrainingConfig(batch_size=4, learning_rate=2e-4)
+
+
+# -- voices
+
+
+def test_the_list_as_json(voices: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.run(["voice", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [entry["name"] for entry in listed] == ["anna", "kumi"]
+    for entry in listed:
+        assert entry["languages"] == ["en", "ja"]
+        assert entry["range_hz"] == [220.0, 880.0]
+        assert entry["licence"] == "CC0 [bold]"
+
+
+def test_the_list_for_people(voices: Path, capsys: pytest.CaptureFixture[str]):
+    (voices / "broken.safetensors").write_bytes(b"")
+    assert cli.run(["voice", "list"]) == 0
+    captured = capsys.readouterr()
+    assert "anna" in captured.out and "A3-A5 (220-880 Hz)" in captured.out and "CC0 [bold]" in captured.out
+    assert "broken.safetensors" in one_line(captured.err)
+
+
+def test_show(voices: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.run(["voice", "show", "anna", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == Voice.load("anna").card.model_dump(mode="json")
+    assert cli.run(["voice", "show", str(voices / "anna.safetensors")]) == 0
+    assert "consent" in capsys.readouterr().out
+    assert "did you mean anna?" in fails(capsys, "voice", "show", "ana")
+
+
+def test_remove(voices: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.run(["voice", "remove", "anna", "--yes"]) == 0
+    assert not (voices / "anna.safetensors").exists()
+    capsys.readouterr()
+    assert "ships with Resing" in fails(capsys, "voice", "remove", "kumi", "-y")
+    assert "no voice named 'anna'" in fails(capsys, "voice", "remove", "anna", "-y")
+
+
+def test_a_person_is_asked_before_a_voice_goes(voices: Path, monkeypatch: pytest.MonkeyPatch):
+    answers = iter(["n\n", "\n", "y\n"])
+    terminal = types.SimpleNamespace(isatty=lambda: True, readline=lambda: next(answers))
+    monkeypatch.setattr(sys, "stdin", terminal)
+    for kept in (True, True, False):
+        assert cli.run(["voice", "remove", "anna"]) == 0
+        assert (voices / "anna.safetensors").exists() == kept
+
+
+def test_export_and_install(voices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for flags in ([], ["--full"]):
+        path = tmp_path / "out.safetensors"
+        assert cli.run(["voice", "export", "anna", "-o", str(path), *flags]) == 0
+        assert str(path) in capsys.readouterr().err
+        assert Voice.load(path).full == bool(flags)
+        assert "already here" in fails(capsys, "voice", "install", path)
+        assert cli.run(["voice", "install", str(path), "--replace"]) == 0
+        assert "Installed anna" in capsys.readouterr().err
+    assert "no such folder" in fails(capsys, "voice", "export", "anna", "-o", tmp_path / "no" / "x.safetensors")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "damaged" in fails(capsys, "voice", "install", path)
+
+
+# -- recordings to a voice
+
+
+@pytest.fixture
+def recordings(tmp_path: Path, sung_phrase: Callable[..., np.ndarray]) -> Path:
+    """Half a minute of a synthetic singer."""
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for number, root in enumerate((220.0, 262.0)):
+        notes = [(root * 2 ** (step / 12), 0.9) for step in (0, 2, 4, 5, 7, 9, 11, 12)] + [(0.0, 0.5)]
+        files.write(folder / f"{number}.wav", sung_phrase(notes * 2)[None], AUDIO.sample_rate)
+    return folder
+
+
+def test_prepare_describes_the_recordings(
+    voices: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (recordings / "broken.wav").write_bytes(b"no sound")
+    assert cli.run(["prepare", str(recordings), str(tmp_path / "set"), "--json"]) == 0
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    assert len(report["recordings"]) == 2 and report["minutes"] > 0.3
+    assert "2 recordings" in captured.err and "broken.wav" in captured.err and "resing train" in captured.err
+    assert "does not exist" in fails(capsys, "prepare", tmp_path / "none", "--out", tmp_path / "set")
+
+
+def test_one_command_makes_a_voice(voices: Path, recordings: Path, capsys: pytest.CaptureFixture[str]):
+    facts = ["--licence", "private", "--consent", "my own voice", "--languages", "en, nl", "--sex", "female"]
+    settings = ["--set", "steps=3", "--set", "batch_size=2", "--set", "segment_frames=32"]
+    assert cli.run(["voice", "create", "eva", str(recordings), *facts, *settings, "--json"]) == 0
+    captured = capsys.readouterr()
+    card = json.loads(captured.out)
+    assert (card["name"], card["languages"], card["sex"]) == ("eva", ["en", "nl"], "female")
+    assert Voice.load("eva").card.model_dump(mode="json") == card
+    assert "resing convert SONG.flac --voice eva" in captured.err
+    assert "exists already" in fails(capsys, "voice", "create", "kumi", recordings, *facts, *settings)
+
+
+def test_step_by_step_makes_a_voice_and_resume_goes_on(
+    voices: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    dataset, folder = str(tmp_path / "set"), str(tmp_path / "run")
+    assert cli.run(["prepare", str(recordings), "--out", dataset]) == 0
+    facts = ["--name", "eva", "--licence", "private", "--consent", "my own voice"]
+    settings = ["--set", "batch_size=2", "--set", "segment_frames=32"]
+    assert cli.run(["train", dataset, "--out", folder, *facts, *settings, "--set", "steps=2"]) == 0
+    assert Voice.load("eva").card.training["steps"] == 2
+    assert cli.run(["resume", folder, "--set", "steps=4"]) == 0
+    assert Voice.load("eva").card.training["steps"] == 4
+    capsys.readouterr()
+    assert "no run to resume" in fails(capsys, "resume", tmp_path / "none")
