@@ -80,8 +80,8 @@ def main() -> None:
             heard += float(clip["seconds"])
             rows.append(
                 {"source": str(source.resolve()), "voice": name, "output": str(out.resolve())}
-                | {"transpose": record["transpose"], "target": targets.get(name, name), "system": "Resing"}
-                | {"pair": pair(clip, voice, options.data), "folded": record["ranges"]}
+                | {"transpose": record.transpose, "target": targets.get(name, name), "system": "Resing"}
+                | {"pair": pair(clip, voice, options.data), "folded": record.range["moved"]}
             )
     (options.out / f"clips-{part}.json").write_text(json.dumps(rows, indent=1))
     print(f"{len(rows)} conversions, real-time factor {(time.monotonic() - began) / max(heard, 1e-9):.3f} on one thread")

@@ -97,10 +97,13 @@ def test_help_names_every_command_without_heavy_imports():
     for command in ("convert", "demo", "prepare", "train", "resume", "voice"):
         assert command in shown.stdout
     code = (
-        "import sys; from resing import cli; cli.run(['convert', '--help']); cli.run(['voice', 'create', '--help']);"
+        "import sys; from resing import cli;"
+        "cli.run(['convert', '--help']); cli.run(['voice', 'create', '--help']);"
         "sys.exit(bool({'torch', 'av', 'onnxruntime', 'numpy', 'matplotlib'} & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    )
 
 
 def test_the_version_is_the_packages():
@@ -130,20 +133,27 @@ def test_the_version_is_the_packages():
         ("convert a.wav b.wav --voice k -o o.wav", ("b.wav",)),
         ("voice list --jsn", ("--jsn", "Did you mean --json?")),
         ("voice create anna recordings --licence mine", ("--consent",)),
-        ("voice create anna recordings --licence a --consent b --set stps=3", ("stps", "did you mean steps?")),
+        (
+            "voice create anna recordings --licence a --consent b --set stps=3",
+            ("stps", "did you mean steps?"),
+        ),
         ("voice create anna recordings --licence a --consent b --set steps=x", ("steps", "integer")),
         ("voice create anna recordings --licence a --consent b --set steps", ("KEY=VALUE",)),
         ("voice create anna recordings --licence a --consent b --sex w", ("sex", "'female'")),
         ("voice create a/b recordings --licence a --consent b", ("letters, digits",)),
     ],
 )
-def test_a_mistake_is_named_in_one_line(capsys: pytest.CaptureFixture[str], line: str, texts: tuple[str, ...]):
+def test_a_mistake_is_named_in_one_line(
+    capsys: pytest.CaptureFixture[str], line: str, texts: tuple[str, ...]
+):
     message = fails(capsys, *line.split())
     assert all(text in message for text in texts), message
 
 
 def test_a_failure_is_one_line_and_exit_2_in_a_process_of_its_own(tmp_path: Path):
-    shown = resing("convert", "none.wav", "--voice", "nobody-of-that-name", "-o", tmp_path / "o.wav", cwd=tmp_path)
+    shown = resing(
+        "convert", "none.wav", "--voice", "nobody-of-that-name", "-o", tmp_path / "o.wav", cwd=tmp_path
+    )
     assert shown.returncode == 2 and shown.stdout == ""
     assert "no voice named 'nobody-of-that-name'" in one_line(shown.stderr)
     assert os.listdir(tmp_path) == []
@@ -151,7 +161,15 @@ def test_a_failure_is_one_line_and_exit_2_in_a_process_of_its_own(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("0", 0.0), ("75", 75.0), ("1:15", 75.0), ("0:40.5", 40.5), ("1:02:03", 3723.0), (".5", 0.5), ("90:00", 5400.0)],
+    [
+        ("0", 0.0),
+        ("75", 75.0),
+        ("1:15", 75.0),
+        ("0:40.5", 40.5),
+        ("1:02:03", 3723.0),
+        (".5", 0.5),
+        ("90:00", 5400.0),
+    ],
 )
 def test_times(text: str, seconds: float):
     assert cli.parse_time(text) == seconds
@@ -301,7 +319,9 @@ def test_export_and_install(voices: Path, tmp_path: Path, capsys: pytest.Capture
         assert "already here" in fails(capsys, "voice", "install", path)
         assert cli.run(["voice", "install", str(path), "--replace"]) == 0
         assert "Installed anna" in capsys.readouterr().err
-    assert "no such folder" in fails(capsys, "voice", "export", "anna", "-o", tmp_path / "no" / "x.safetensors")
+    assert "no such folder" in fails(
+        capsys, "voice", "export", "anna", "-o", tmp_path / "no" / "x.safetensors"
+    )
     path.write_bytes(path.read_bytes()[:-1])
     assert "damaged" in fails(capsys, "voice", "install", path)
 

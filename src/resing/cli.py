@@ -11,15 +11,20 @@ from cyclopts import App, CycloptsError, Parameter, Token
 from pydantic import ValidationError
 
 from resing import __version__, cli_train, cli_voice
-from resing.cli_output import Json, progress, say, show_json
+from resing.cli_output import Json, clock, progress, say, show_json
 from resing.config import ConvertOptions, explain
 from resing.errors import ConfigError, ResingError
 
 if TYPE_CHECKING:
     pass
 
+if TYPE_CHECKING:
+    from resing.conversion_record import ConversionRecord
+
 INTERRUPTED, TERMINATED = 130, 143
 USAGE = 2
+WEAK_PLACES = 5
+STRETCH_GAP_SECONDS = 2.0
 
 app = App(
     name="resing",
@@ -152,6 +157,31 @@ def convert(
 
 
 @app.command
+def repeat(
+    record: Path,
+    /,
+    *,
+    out: Annotated[Path, Parameter(["--out", "-o"])],
+    voice: str | None = None,
+    json: Json = False,
+) -> None:
+    """Make an output again from the OUT.json beside it, bit for bit on the same machine.
+
+    Args:
+        record: the OUT.json.
+        out: file to write.
+        voice: name or file of the voice, if it is no longer known by the name in the record.
+    """
+    from resing.conversion import repeat as repeat_conversion
+
+    with progress() as bars:
+        made = repeat_conversion(record, out, voice, bars.report)
+    if json:
+        show_json(made)
+    describe(made)
+
+
+@app.command
 def demo(
     *,
     out: Annotated[Path, Parameter(["--out", "-o"])] = Path("demo_out"),
@@ -211,4 +241,40 @@ def _fail(message: str) -> None:
 
 def describe(record: "ConversionRecord") -> None:
     """What a conversion did, in sentences."""
-    say(f"Wrote {record}")
+    key = f"{record.transpose:+g} semitones" if record.transpose else "as it was sung"
+    say(f"Wrote {record.out} ({clock(record.seconds)}), sung by {record.voice}. Key: {key}.")
+    found = record.range
+    say(
+        f"In the voice's range: {found['inside']:.0%} of the singing; "
+        f"{found['below']:.0%} lies below it, {found['above']:.0%} above."
+    )
+    places = weak_places(found["moved"])
+    for place in places[:WEAK_PLACES]:
+        say(f"  {place}")
+    if len(places) > WEAK_PLACES:
+        say(f"  and {len(places) - WEAK_PLACES} more, see {record.out}.json; try another --transpose.")
+    if record.limited_db >= 0.1:
+        say(f"Kept {record.limited_db:.1f} dB below the source's level, so that nothing clips.")
+    say(f"Took {sum(record.times.values()):.1f} s, {record.real_time_factor:.2f} of real time.")
+
+
+def weak_places(moved: Sequence[dict[str, Any]]) -> list[str]:
+    """Stretches of notes outside the voice's range, longest first, each in a few words.
+
+    Args:
+        moved: notes as `pitch.Moved` records them, in order of time.
+    """
+    stretches: list[list[dict[str, Any]]] = []
+    for note in moved:
+        near = stretches and note["start_seconds"] - stretches[-1][-1]["end_seconds"] < STRETCH_GAP_SECONDS
+        if near:
+            stretches[-1].append(note)
+        else:
+            stretches.append([note])
+    stretches.sort(key=lambda notes: notes[0]["start_seconds"] - notes[-1]["end_seconds"])
+    return [
+        f"{clock(notes[0]['start_seconds'])}-{clock(notes[-1]['end_seconds'])}: "
+        + ", ".join(dict.fromkeys(f"{note['note']} sung as {note['sung']}" for note in notes[:3]))
+        + (", ..." if len(notes) > 3 else "")
+        for notes in stretches
+    ]

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ import torch
 from resing.audio import files
 from resing.audio.mel import log_mel, mel_centres
 from resing.config import AudioConfig, ConvertOptions, FeaturesConfig
-from resing.conversion import ConversionRecord, Converter
+from resing.conversion import Converter, ProgressCallback
+from resing.conversion_record import ConversionRecord
 from resing.errors import AudioError, VoiceError
 from resing.features.f0 import SWIFT_RATE, frame_times, track
 from resing.voice import Voice
@@ -51,9 +51,7 @@ def favourite() -> str:
     return next((name for name in FAVOURITES if name in names), names[0])
 
 
-def make_demo(
-    folder: Path | str, voice: str | None = None, progress: Callable[..., object] | None = None
-) -> Demo:
+def make_demo(folder: Path | str, voice: str | None = None, progress: ProgressCallback | None = None) -> Demo:
     """Convert the bundled song and draw it before and after.
 
     Args:
@@ -92,13 +90,13 @@ def draw(sounds: dict[str, Path], picture: Path, audio: AudioConfig, features: F
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.2 * len(sounds)), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    FigureCanvasAgg(figure)
     for number, (title, path) in enumerate(sounds.items(), 1):
         axes = figure.add_subplot(len(sounds), 1, number)
         _draw_one(axes, title, path, audio, features)
     temporary = picture.with_name(f".resing-{secrets.token_hex(6)}.part")
     try:
-        canvas.print_png(temporary)
+        figure.savefig(temporary, format="png")
         os.replace(temporary, picture)
     except OSError as error:
         raise AudioError(f"{picture}: cannot be written ({error.strerror}); free some space") from error

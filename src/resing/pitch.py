@@ -222,8 +222,8 @@ def sing_in_range(
         if aim == pitch:
             continue
         shift[note.start : note.stop] += aim - pitch
-        times = (start_seconds + edge / frame_rate for edge in (note.start, note.stop))
-        moved.append(Moved(*(round(t, 3) for t in times), note_name(pitch), note_name(aim)))
+        begin, end = (round(start_seconds + edge / frame_rate, 3) for edge in (note.start, note.stop))
+        moved.append(Moved(begin, end, note_name(pitch), note_name(aim)))
     sung = (f0 * 2.0 ** (shift / 12.0)).astype(np.float32)
     below, inside, above = share_inside(notes, transpose, limits)
     return sung, RangeReport(round(below, 4), round(inside, 4), round(above, 4), tuple(moved))

@@ -138,7 +138,7 @@ def extract(
     encoder: content.ContentEncoder,
     start_seconds: float = 0.0,
     end_seconds: float | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float], object] | None = None,
 ) -> Features:
     """Features of a file or of a part of it; see `extract_recording`."""
     recording = open_recording(path, start_seconds, end_seconds)
@@ -170,7 +170,7 @@ def extract_recording(
     audio_config: AudioConfig,
     features_config: FeaturesConfig,
     encoder: content.ContentEncoder,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float], object] | None = None,
 ) -> Features:
     """Features of a recording of any length, read twice in blocks.
 
@@ -293,7 +293,7 @@ def _listen(
     samples: int,
     config: FeaturesConfig,
     encoder: content.ContentEncoder,
-    progress: Callable[[float], None] | None,
+    progress: Callable[[float], object] | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pitch in Hz (F,) and confidence (F,) in the tracker's frames, units (C, U) float16."""
     step = math.lcm(f0.SWIFT_HOP, content.UNIT_HOP)

@@ -31,8 +31,7 @@ def add_adapters(net: nn.Module, rank: int) -> None:
     for module in list(net.modules()):
         if isinstance(module, nn.Linear):
             parametrize.register_parametrization(module, "weight", LowRank(module.weight, rank))
-            adapter = module.parametrizations["weight"]
-            adapter.original.requires_grad_(False)
+            module.get_parameter("parametrizations.weight.original").requires_grad_(False)
 
 
 def merge_adapters(net: nn.Module) -> None:

@@ -79,6 +79,7 @@ class SourceFilter(nn.Module):
         super().__init__()
         self.hop_length, self.sample_rate, self.n_fft, self.points = hop_length, sample_rate, n_fft, points
         self.columns = hop_length // (n_fft // 4)
+        self.reach = layers * (kernel_size // 2)
         self.enter = nn.Linear(n_mels + 2, hidden)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(hidden, left=kernel_size // 2, right=kernel_size // 2) for _ in range(layers)
@@ -93,7 +94,7 @@ class SourceFilter(nn.Module):
     @property
     def halo_frames(self) -> int:
         """Frames of context on each side that an output frame depends on."""
-        return sum(block.reach for block in self.blocks) + math.ceil(self.n_fft / self.hop_length)
+        return self.reach + math.ceil(self.n_fft / self.hop_length)
 
     def filters(self, mel: Tensor, f0: Tensor, voiced: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log gain and phase of the pulse filter, log gain of the noise, each (B, columns * T, bins)."""

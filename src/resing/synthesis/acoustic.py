@@ -71,7 +71,8 @@ class AcousticModel:
 
     def halo_frames(self, sampler: str, steps: int) -> int:
         """Frames of context on each side for window = whole."""
-        return self.net.decoder.reach + diffusion.evaluations(sampler, steps) * self.net.denoiser.reach
+        calls = diffusion.evaluations(sampler, steps) if steps else 0
+        return self.net.decoder.reach + calls * self.net.denoiser.reach
 
     @torch.inference_mode()
     def speaker_vector(self, mel: Tensor) -> Tensor:

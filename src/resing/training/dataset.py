@@ -103,7 +103,7 @@ class VoiceData:
         return cls(pieces, audio, report, seed)
 
     def batch(self, random: Randomness, rows: int, frames: int) -> AcousticBatch:
-        """Random segments of the training pieces, with some gain and, half the time, units of perturbed copies.
+        """Random segments of the training pieces with some gain, half of them with perturbed units.
 
         Args:
             random: source of all chance.
@@ -120,7 +120,7 @@ class VoiceData:
         return _collate(chosen)
 
     def held_batch(self) -> AcousticBatch:
-        """Segments spread over the held-out pieces, always the same, each with clean and with perturbed units."""
+        """Segments spread over the held-out pieces, always the same, each with clean and perturbed units."""
         starts = [
             (p, s) for p in self.held for s in range(0, max(1, p.frames - HELD_FRAMES // 2), HELD_FRAMES)
         ]

@@ -156,8 +156,8 @@ def require_enough(report: DatasetReport) -> None:
     voiced = sum(report.f0_histogram.values()) * 60
     if voiced < VOICED_SECONDS:
         raise DatasetError(
-            f"{where} hold {voiced:.1f} s with a pitch, at least {VOICED_SECONDS:.0f} s are needed: they seem "
-            f"to be whispered, or not a voice. {more}"
+            f"{where} hold {voiced:.1f} s with a pitch, at least {VOICED_SECONDS:.0f} s are needed: they "
+            f"seem to be whispered, or not a voice. {more}"
         )
 
 
@@ -285,7 +285,7 @@ def note_name(midi: int) -> str:
 
 
 def rare_notes(histogram: dict[str, float]) -> list[tuple[int, int]]:
-    """First and last MIDI number of each stretch inside the range whose notes are heard for under a second."""
+    """First and last MIDI number of each stretch inside the range whose notes have less than a second."""
     if not histogram:
         return []
     low, high = (round(69 + 12 * np.log2(hz / 440)) for hz in note_range(histogram))
@@ -325,13 +325,13 @@ def _warnings(report: DatasetReport) -> list[str]:
         )
     if report.snr_db is not None and report.snr_db < NOISY_DB:
         found.append(
-            f"The background is only about {report.snr_db:.0f} dB below the voice (at least {NOISY_DB:.0f} is "
-            "good): record in a quieter, less echoing room, closer to the microphone."
+            f"The background is only about {report.snr_db:.0f} dB below the voice (at least {NOISY_DB:.0f} "
+            "is good): record in a quieter, less echoing room, closer to the microphone."
         )
     if recordings and report.bandwidth_hz < NARROW_HZ:
         found.append(
-            f"The recordings end at about {report.bandwidth_hz / 1000:.1f} kHz: the sound above is guessed from "
-            "other voices; use recordings that were not made for a telephone or compressed."
+            f"The recordings end at about {report.bandwidth_hz / 1000:.1f} kHz: the sound above is guessed "
+            "from other voices; use recordings that were not made for a telephone or compressed."
         )
     found += _note_warnings(report)
     found += [f"{file} is not used: {reason}" for file, reason in report.unreadable.items()]

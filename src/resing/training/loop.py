@@ -176,7 +176,7 @@ class Trainer:
     def save(self) -> Path:
         """Write a checkpoint; the newest KEEP are kept."""
         path = self.folder / f"checkpoint-{self.step:07d}.safetensors"
-        tensors = {f"model.{n}": p for n, p in self.parameters.items()}
+        tensors: dict[str, Tensor] = {f"model.{n}": p for n, p in self.parameters.items()}
         tensors |= {f"ema.{n}": t for n, t in self.ema.items()}
         for name, parameter in self.parameters.items():
             for key, value in self.optimiser.state.get(parameter, {}).items():
@@ -245,7 +245,7 @@ class _Averaged:
         self.trainer = trainer
 
     def __enter__(self) -> nn.Module:
-        self.kept = {n: p.detach().clone() for n, p in self.trainer.parameters.items()}
+        self.kept: dict[str, Tensor] = {n: p.detach().clone() for n, p in self.trainer.parameters.items()}
         self._put(self.trainer.ema)
         return self.trainer.task.model
 

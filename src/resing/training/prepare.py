@@ -151,8 +151,8 @@ def find_audio(folder: Path, out: Path | None = None) -> tuple[list[Path], list[
     found = [p for p in paths if p not in hidden and SUFFIXES.fullmatch(p.suffix)]
     if not found:
         raise DatasetError(
-            f"{folder} holds no audio file ({len(paths)} other files); expected wav, flac, mp3, m4a, ogg, opus, "
-            "aiff or videos with sound. Check the path."
+            f"{folder} holds no audio file ({len(paths)} other files); expected wav, flac, mp3, m4a, ogg, "
+            "opus, aiff or videos with sound. Check the path."
         )
     return found, [names[p].as_posix() for p in paths if p not in found]
 

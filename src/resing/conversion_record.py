@@ -1,0 +1,83 @@
+"""What a conversion decided, kept beside its output: enough to make the same file again."""
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from resing.config import ConvertOptions
+from resing.errors import AudioError, ConfigError
+
+
+@dataclass(frozen=True)
+class ConversionRecord:
+    """Everything that was decided, written beside the output as OUT.json.
+
+    Attributes:
+        resing: version of the package.
+        source: the file that was sung again, and its SHA-256.
+        out: the file made.
+        voice: name or path of the voice, and the hash of its weights.
+        encoder_id, base_hash, vocoder_id: the models used.
+        options: as given, with what was automatic filled in.
+        transpose: the key in semitones.
+        range: shares of singing time below, inside and above the voice's range, and the notes moved into it.
+        seconds: duration.
+        gain_db: applied after rendering to be as loud as the source.
+        limited_db: how much of that was held back so that nothing clips.
+        times: seconds spent on each stage.
+        real_time_factor: seconds spent per second of audio.
+    """
+
+    resing: str
+    source: str
+    source_sha256: str
+    out: str
+    voice: str
+    voice_hash: str
+    encoder_id: str
+    base_hash: str
+    vocoder_id: str
+    options: dict[str, Any]
+    transpose: float
+    range: dict[str, Any]
+    seconds: float
+    gain_db: float
+    limited_db: float
+    times: dict[str, float]
+    real_time_factor: float
+
+    def save(self) -> Path:
+        """Write OUT.json beside the output, whole or not at all.
+
+        Raises:
+            AudioError: it cannot be written.
+        """
+        path = Path(self.out + ".json")
+        temporary = path.with_name(f".resing-{secrets.token_hex(6)}.part")
+        try:
+            text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, path)
+        except OSError as error:
+            raise AudioError(f"{path}: cannot be written ({error.strerror}); free some space") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def load(cls, path: Path | str) -> "tuple[ConversionRecord, ConvertOptions]":
+        """A record and the options in it.
+
+        Raises:
+            ConfigError: the file is none.
+        """
+        try:
+            record = cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+            return record, ConvertOptions(**record.options)
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigError(
+                f"{path} is no record of a conversion ({error}); give the OUT.json beside an output"
+            ) from error
