@@ -1,6 +1,6 @@
-"""Convert every sung dev-test clip to every voice, as `resing convert` does, for benchmarks/conversion.py to judge.
+"""Convert every sung dev-test clip to every voice, as `resing convert` does, for benchmarks/conversion.py.
 
-    python benchmarks/render.py --data ../shared/data --out CLIPS [--voices kumi am_eric] [--every 1] [--part 0/2]
+    python benchmarks/render.py --data ../shared/data --out CLIPS [--voices kumi] [--every 1] [--part 0/2]
 
 Writes CLIPS/clips.json (rows for the judge), and CLIPS/copies.json: the sources through our own vocoder, the
 first row to beat. `--part I/N` takes every N-th clip, so that N processes can share the work; `--voice-dir`
@@ -39,16 +39,24 @@ def copy(vocoder: Vocoder, source: Path, out: Path) -> None:
     """The source's own mel and f0 through the vocoder."""
     config = AudioConfig()
     audio = read(source, config.sample_rate, mono=True)[0][0]
-    f0, _ = track(soxr.resample(audio, config.sample_rate, 16000), config.frame_count(len(audio)), config, FeaturesConfig())
+    f0, _ = track(
+        soxr.resample(audio, config.sample_rate, 16000),
+        config.frame_count(len(audio)),
+        config,
+        FeaturesConfig(),
+    )
     filled = fill_unvoiced(f0)
     mel = log_mel(torch.from_numpy(audio)[None], config)
-    arrays = [torch.from_numpy(a.astype(np.float32))[None] for a in (filled, f0 > 0, phase_at_frames(filled, config)[:-1])]
+    arrays = [
+        torch.from_numpy(a.astype(np.float32))[None]
+        for a in (filled, f0 > 0, phase_at_frames(filled, config)[:-1])
+    ]
     made = vocoder(mel, arrays[0], arrays[1], phase=arrays[2])[0].numpy()[: len(audio)]
     write(out, np.clip(made, -1, 1)[None], config.sample_rate)
 
 
-def pair(row: dict[str, str], voice: Voice, data: Path) -> str:
-    """Whether source and target are of one sex, told by their median notes where the manifest does not say."""
+def pair(row: dict[str, str]) -> str:
+    """Heading under which a source is listed: real singers apart from the others."""
     return "real singer" if row["source"] in ("pjs", "vocadito", "sms_tools") else "synthetic or syllables"
 
 
@@ -60,7 +68,9 @@ def main() -> None:
     parser.add_argument("--voices", nargs="*")
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--part", default="0/1")
-    parser.add_argument("--targets", nargs="*", default=[], help="NAME=MANIFEST_SPEAKER for voices of other names")
+    parser.add_argument(
+        "--targets", nargs="*", default=[], help="NAME=MANIFEST_SPEAKER for voices of other names"
+    )
     parser.add_argument("--copies", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -81,10 +91,13 @@ def main() -> None:
             rows.append(
                 {"source": str(source.resolve()), "voice": name, "output": str(out.resolve())}
                 | {"transpose": record.transpose, "target": targets.get(name, name), "system": "Resing"}
-                | {"pair": pair(clip, voice, options.data), "folded": record.range["moved"]}
+                | {"pair": pair(clip), "folded": record.range["moved"]}
             )
     (options.out / f"clips-{part}.json").write_text(json.dumps(rows, indent=1))
-    print(f"{len(rows)} conversions, real-time factor {(time.monotonic() - began) / max(heard, 1e-9):.3f} on one thread")
+    print(
+        f"{len(rows)} conversions, real-time factor "
+        f"{(time.monotonic() - began) / max(heard, 1e-9):.3f} on one thread"
+    )
     if options.copies:
         copied = []
         for clip in clips:
@@ -92,7 +105,11 @@ def main() -> None:
             out.parent.mkdir(parents=True, exist_ok=True)
             copy(Vocoder.load(), options.data / clip["file"], out)
             source = str((options.data / clip["file"]).resolve())
-            copied += [r | {"output": str(out.resolve()), "transpose": 0.0, "system": "source through our vocoder"} for r in rows if r["source"] == source]
+            copied += [
+                r | {"output": str(out.resolve()), "transpose": 0.0, "system": "source through our vocoder"}
+                for r in rows
+                if r["source"] == source
+            ]
         (options.out / f"copies-{part}.json").write_text(json.dumps(copied, indent=1))
 
 

@@ -1,7 +1,9 @@
 """Copy-synthesis by the vocoder and by WORLD, judged against the recordings.
 
-    python benchmarks/vocoder.py render --data ../shared/data --out COPIES [--weights FILE]   # in the package's environment
-    python benchmarks/vocoder.py judge COPIES --data ../shared/data                           # in the judge environment
+    python benchmarks/vocoder.py render --data ../shared/data --out COPIES [--weights FILE]
+    python benchmarks/vocoder.py judge COPIES --data ../shared/data
+
+The first runs in the package's environment, the second in the judge's (scripts/judge-env).
 
 Clips are `dev-test` only: two of each voice kind, voices heard in training and voices never heard.
 """
@@ -21,7 +23,16 @@ CLIPS = (
     ("nathalie_rhasspy", 2), ("vocadito", 1),
 )  # fmt: skip
 NEVER_HEARD = {"nathalie_rhasspy", "vocadito", "kokoro_sung"}
-FIGURES = ("pesq", "mel_l1", "hnr_change_db", "cpp_ratio", "worst_band_db", "coverage", "f0_median_cents", "silence_db")
+FIGURES = (
+    "pesq",
+    "mel_l1",
+    "hnr_change_db",
+    "cpp_ratio",
+    "worst_band_db",
+    "coverage",
+    "f0_median_cents",
+    "silence_db",
+)
 
 
 def clips(data: Path) -> list[dict[str, str]]:
@@ -32,7 +43,9 @@ def clips(data: Path) -> list[dict[str, str]]:
         rows = [r for r in csv.DictReader(file) if r["use"] == "dev-test" and float(r["seconds"]) < 40]
     chosen = []
     for source, count in CLIPS:
-        mine = sorted((r for r in rows if r["source"] == source), key=lambda r: (-float(r["seconds"]), r["file"]))
+        mine = sorted(
+            (r for r in rows if r["source"] == source), key=lambda r: (-float(r["seconds"]), r["file"])
+        )
         unheard = [r for r in mine if r["speaker"] in ("bm_george", "af_sarah", "am_puck", "bf_emma")]
         chosen += (unheard or mine)[:count]
     return chosen
@@ -58,7 +71,10 @@ def render(data: Path, out: Path, weights: Path | None) -> None:
         f0, _ = track(soxr.resample(audio, RATE, 16000), len(audio) // 512, config, FeaturesConfig())
         filled = fill_unvoiced(f0)
         mel = log_mel(torch.from_numpy(audio)[None], config)
-        arrays = [torch.from_numpy(a.astype(np.float32))[None] for a in (filled, f0 > 0, phase_at_frames(filled, config)[:-1])]
+        arrays = [
+            torch.from_numpy(a.astype(np.float32))[None]
+            for a in (filled, f0 > 0, phase_at_frames(filled, config)[:-1])
+        ]
         began = time.perf_counter()
         copy = vocoder(mel, arrays[0], arrays[1], phase=arrays[2])[0].numpy()
         spent, heard = spent + time.perf_counter() - began, heard + len(audio) / RATE
@@ -137,7 +153,9 @@ def judge(folder: Path) -> None:
         for name in ["all", *dict.fromkeys(r["source"] for r in mine)]:
             group = [r for r in mine if name in ("all", r["source"])]
             means = [[r[f] for r in group if r[f] is not None] for f in FIGURES]
-            lines.append(f"| {system}, {name} | " + " | ".join(f"{np.mean(m):.2f}" if m else "-" for m in means) + " |")
+            lines.append(
+                f"| {system}, {name} | " + " | ".join(f"{np.mean(m):.2f}" if m else "-" for m in means) + " |"
+            )
     (folder / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

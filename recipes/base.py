@@ -58,7 +58,9 @@ class BaseTask:
         for clip in clips:
             self.by_speaker.setdefault(clip["speaker"], []).append(clip)
         self.phrases = phrases_of(clips)
-        self.centres = torch.from_numpy(mel_centres(self.audio.n_mels, self.audio.f_min, self.audio.f_max)).float()
+        self.centres = torch.from_numpy(
+            mel_centres(self.audio.n_mels, self.audio.f_min, self.audio.f_max)
+        ).float()
         self.model: AcousticNet = build(config, self.audio)
         self.held = self._held_batch(held)
 
@@ -78,7 +80,9 @@ class BaseTask:
             rows.append(self._row(source, target, rng, ratio, variant))
         return self._collate(rows, rng)
 
-    def loss(self, batch: tuple[AcousticBatch, Tensor], random: Randomness) -> tuple[Tensor, dict[str, float]]:
+    def loss(
+        self, batch: tuple[AcousticBatch, Tensor], random: Randomness
+    ) -> tuple[Tensor, dict[str, float]]:
         """The acoustic loss with the voice heard from the reference."""
         sung, reference = batch
         sung.units = sung.units + UNIT_NOISE * torch.randn(sung.units.shape, generator=random.torch)
@@ -115,7 +119,9 @@ class BaseTask:
         level = self.corpus.get(source, "level")[at]
         offset, size = source["units"]
         units = self.units[offset + variant * size : offset + (variant + 1) * size].T.astype(np.float32)
-        times = frame_times(1, self.audio, start)[0] + np.arange(frames) * ratio * hop / self.audio.sample_rate
+        times = (
+            frame_times(1, self.audio, start)[0] + np.arange(frames) * ratio * hop / self.audio.sample_rate
+        )
         speakers = self.by_speaker[target["speaker"]]
         return {
             "audio": self._audio(target, start, need, ratio, frames),
@@ -154,7 +160,9 @@ class BaseTask:
             bandwidth=stack("bandwidth"),
         )
         reference = log_mel(stack("reference"), self.audio)
-        narrow = torch.from_numpy(np.where(rng.random(len(rows)) < 0.5, rng.uniform(6e3, 16e3, len(rows)), 3e4)).float()
+        narrow = torch.from_numpy(
+            np.where(rng.random(len(rows)) < 0.5, rng.uniform(6e3, 16e3, len(rows)), 3e4)
+        ).float()
         above = self.centres[None] > narrow[:, None]
         return sung, reference.masked_fill(above.unsqueeze(-1), float(np.log(self.audio.mel_floor)))
 
@@ -176,7 +184,9 @@ def main() -> None:
     torch.manual_seed(0)
     config = ModelConfig()
     task = BaseTask(Corpus(options.corpus), config, options.batch_size, options.frames)
-    loop = LoopConfig(steps=options.steps, learning_rate=8e-4, precision=options.precision, checkpoint_every=250)
+    loop = LoopConfig(
+        steps=options.steps, learning_rate=8e-4, precision=options.precision, checkpoint_every=250
+    )
     trainer = Trainer(task, options.run, loop)
     if options.export:
         with trainer.averaged():

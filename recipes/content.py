@@ -33,7 +33,7 @@ UNIT_SECONDS = 0.02
 
 @dataclass
 class Batch:
-    """mel (B, 80, 2 U), teacher (B, U, 96), phones (B, U) with -1 = unknown; the last 2 * pairs rows are pairs."""
+    """mel (B, 80, 2 U), teacher (B, U, 96), phones (B, U), -1 = unknown; the last 2 * pairs are pairs."""
 
     mel: Tensor
     teacher: Tensor
@@ -55,7 +55,9 @@ class Student(nn.Module):
 class ContentTask:
     """Perturbed pieces in, the clean audio's content out."""
 
-    def __init__(self, corpus: Corpus, data: Path, config: ContentConfig, batch_size: int, pairs: int, units: int) -> None:
+    def __init__(
+        self, corpus: Corpus, data: Path, config: ContentConfig, batch_size: int, pairs: int, units: int
+    ) -> None:
         self.corpus, self.batch_size, self.pairs, self.units = corpus, batch_size, pairs, units
         about = json.loads((corpus.folder / "teacher.json").read_text())
         self.teacher = np.memmap(corpus.folder / "teacher.raw", np.float16, "r").reshape(-1, about["size"])
@@ -100,7 +102,9 @@ class ContentTask:
         right = (model.phones(units).argmax(-1) == self.held_batch.phones)[known].float().mean()
         return {"score": float(loss), **figures, "phone_accuracy": float(right)}
 
-    def _loss(self, model: Student, batch: Batch, noise: torch.Generator, sigma: float) -> tuple[Tensor, dict[str, float]]:
+    def _loss(
+        self, model: Student, batch: Batch, noise: torch.Generator, sigma: float
+    ) -> tuple[Tensor, dict[str, float]]:
         units = model.net(batch.mel).transpose(1, 2)  # (B, U, C)
         heard = units + sigma * torch.randn(units.shape, generator=noise)
         error = (model.teacher(heard).float() - batch.teacher).square() * self.dim_weight
@@ -110,7 +114,11 @@ class ContentTask:
         pairs = units[len(units) - 2 * batch.pairs :]
         apart = (pairs[0::2] - pairs[1::2]).square().mean()
         loss = teacher + 0.3 * phones + 0.5 * apart
-        return loss, {"teacher": float(teacher.detach()), "phones": float(phones.detach()), "apart": float(apart.detach())}
+        return loss, {
+            "teacher": float(teacher.detach()),
+            "phones": float(phones.detach()),
+            "apart": float(apart.detach()),
+        }
 
     def _where(self, clip: dict, rng: np.random.Generator) -> tuple[int, float]:
         ratio = float(np.exp(rng.uniform(np.log(0.75), np.log(1.4)))) if rng.random() < 0.6 else 1.0
@@ -119,7 +127,9 @@ class ContentTask:
 
     def _piece(self, clip: dict, rng: np.random.Generator | None, start: int, ratio: float) -> dict:
         need = int(np.ceil(self.units * ratio)) + 2
-        audio = self.corpus.get(clip, "audio_16k", start * UNIT_HOP, need * UNIT_HOP).astype(np.float32) / 32768
+        audio = (
+            self.corpus.get(clip, "audio_16k", start * UNIT_HOP, need * UNIT_HOP).astype(np.float32) / 32768
+        )
         times = np.arange(self.units) * ratio
         offset, total = clip["teacher"]
         position = np.minimum(start + times, total - 1)
@@ -141,7 +151,12 @@ class ContentTask:
         audio = np.pad(audio, (0, self.units * UNIT_HOP - len(audio)))
         mel = perturbed_mel(audio, rng) if rng is not None else content_mel(torch.from_numpy(audio)[None])[0]
         weight = 0.5 if clip["source"] == "kokoro_sung" else 1.0
-        return {"mel": mel, "teacher": torch.from_numpy(teacher), "phones": torch.from_numpy(phones), "weight": weight}
+        return {
+            "mel": mel,
+            "teacher": torch.from_numpy(teacher),
+            "phones": torch.from_numpy(phones),
+            "weight": weight,
+        }
 
     def _collate(self, pieces: list[dict], pairs: int) -> Batch:
         stacked = {k: torch.stack([p[k] for p in pieces]) for k in ("mel", "teacher", "phones")}
@@ -160,7 +175,9 @@ class ContentTask:
         names = sorted({s[0] for line in lines for s in line["segments"]} - {""})
         number = {name: i for i, name in enumerate(names)} | {"": -1}
         self.labels = {
-            f"kokoro_sung/{line['file']}.opus": np.concatenate([np.full(s[2], number[s[0]]) for s in line["segments"]])
+            f"kokoro_sung/{line['file']}.opus": np.concatenate(
+                [np.full(s[2], number[s[0]]) for s in line["segments"]]
+            )
             for line in lines
         }
         return names
@@ -181,14 +198,25 @@ def perturbed_mel(audio: np.ndarray, rng: np.random.Generator) -> Tensor:
     signal = torch.from_numpy(audio)[None]
     if rng.random() < 0.25:
         length = int(rng.uniform(0.03, 0.25) * 16000)
-        tail = rng.standard_normal(length).astype(np.float32) * np.exp(-6 * np.arange(length) / length) * rng.uniform(0.02, 0.15)
+        tail = (
+            rng.standard_normal(length).astype(np.float32)
+            * np.exp(-6 * np.arange(length) / length)
+            * rng.uniform(0.02, 0.15)
+        )
         size = signal.shape[1] + length
-        wet = torch.fft.irfft(torch.fft.rfft(signal, size) * torch.fft.rfft(torch.from_numpy(tail.astype(np.float32)), size), size)
+        wet = torch.fft.irfft(
+            torch.fft.rfft(signal, size) * torch.fft.rfft(torch.from_numpy(tail.astype(np.float32)), size),
+            size,
+        )
         signal = signal + wet[:, : signal.shape[1]]
     signal = signal * 10 ** (rng.uniform(-10, 6) / 20)
     if rng.random() < 0.4:
         level = signal.square().mean().sqrt() * 10 ** (-rng.uniform(12, 40) / 20)
-        noise = np.cumsum(rng.standard_normal(signal.shape[1])) if rng.random() < 0.3 else rng.standard_normal(signal.shape[1])
+        noise = (
+            np.cumsum(rng.standard_normal(signal.shape[1]))
+            if rng.random() < 0.3
+            else rng.standard_normal(signal.shape[1])
+        )
         noise = (noise - noise.mean()) / (noise.std() + 1e-6)
         signal = signal + level * torch.from_numpy(noise.astype(np.float32))
     warp = round(float(np.exp(rng.uniform(-0.16, 0.16))), 2) if rng.random() < 0.6 else 1.0
@@ -223,8 +251,12 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     config = ContentConfig()
-    task = ContentTask(Corpus(options.corpus), options.data, config, options.batch_size, options.pairs, options.units)
-    loop = LoopConfig(steps=options.steps, learning_rate=1e-3, precision=options.precision, checkpoint_every=250)
+    task = ContentTask(
+        Corpus(options.corpus), options.data, config, options.batch_size, options.pairs, options.units
+    )
+    loop = LoopConfig(
+        steps=options.steps, learning_rate=1e-3, precision=options.precision, checkpoint_every=250
+    )
     trainer = Trainer(task, options.run, loop)
     if options.export:
         with trainer.averaged():

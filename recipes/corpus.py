@@ -12,6 +12,7 @@ import csv
 import json
 import random
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,9 @@ def rows(data: Path) -> list[dict[str, str]]:
     """Manifest rows that may be trained on, in a fixed order."""
     with open(data / "manifest.csv", newline="") as file:
         table = [r for r in csv.DictReader(file) if r["use"] in ("train", "train-content")]
-    return sorted((r for r in table if r["source"] not in HELD_OUT_SOURCES), key=lambda r: (r["use"], r["file"]))
+    return sorted(
+        (r for r in table if r["source"] not in HELD_OUT_SOURCES), key=lambda r: (r["use"], r["file"])
+    )
 
 
 def extract(job: tuple[str, dict[str, str]]) -> dict[str, np.ndarray]:
@@ -61,8 +64,9 @@ def build(data: Path, out: Path, workers: int) -> None:
     """Write the corpus folder: one .npy per array, index.json with the rows and offsets."""
     out.mkdir(parents=True, exist_ok=True)
     table = rows(data)
-    files = {name: open(out / f"{name}.raw", "wb") for name in ARRAYS}
-    offsets = {name: 0 for name in ARRAYS}
+    stack = ExitStack()
+    files = {name: stack.enter_context(open(out / f"{name}.raw", "wb")) for name in ARRAYS}
+    offsets = dict.fromkeys(ARRAYS, 0)
     index = []
     with ProcessPoolExecutor(workers) as pool:
         jobs = [(str(data), r) for r in table]
@@ -74,8 +78,7 @@ def build(data: Path, out: Path, workers: int) -> None:
                 entry[name] = [offsets[name], len(values)]
                 offsets[name] += len(values)
             index.append(entry)
-    for file in files.values():
-        file.close()
+    stack.close()
     (out / "index.json").write_text(json.dumps(index))
 
 
@@ -104,7 +107,9 @@ class Corpus:
         order = list(range(len(clips)))
         random.Random(seed).shuffle(order)
         held = set(order[: max(1, len(clips) // every)])
-        return [c for i, c in enumerate(clips) if i not in held], [c for i, c in enumerate(clips) if i in held]
+        return [c for i, c in enumerate(clips) if i not in held], [
+            c for i, c in enumerate(clips) if i in held
+        ]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Keep a training run's log beside its weights, and check that its command still gives the same first losses.
 
-    python recipes/reproduce.py keep RUN recipes/logs/vocoder.json --command "recipes/vocoder.py --steps 12000" --note "..."
+    python recipes/reproduce.py keep RUN recipes/logs/vocoder.json --command "recipes/vocoder.py --steps 9000"
     python recipes/reproduce.py check recipes/logs/vocoder.json --corpus CORPUS [--data ../shared/data]
 
 The same machine, threads and library versions give equal losses; elsewhere float rounding grows, so the
@@ -30,7 +30,13 @@ def keep(run: Path, log: Path, command: str, note: str) -> None:
     validation = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
     curve = [[x["step"], round(x["loss"], 4)] for x in lines if x["step"] % 100 == 0]
     first = [x["loss"] for x in lines[:FIRST]]
-    record = {"command": command, "note": note, "first_losses": first, "curve": curve, "validation": validation}
+    record = {
+        "command": command,
+        "note": note,
+        "first_losses": first,
+        "curve": curve,
+        "validation": validation,
+    }
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text(json.dumps(record, indent=1) + "\n")
 

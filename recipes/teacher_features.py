@@ -32,7 +32,10 @@ def projection(encoder: WhisperEncoder, corpus: Corpus, layer: int, size: int) -
     mean = states.mean(0)
     values, vectors = torch.linalg.eigh(torch.cov((states - mean).T.double()))
     best = values.argsort(descending=True)[:size]
-    print(json.dumps({"variance_kept": float(values[best].sum() / values.sum()), "frames": len(states)}), flush=True)
+    print(
+        json.dumps({"variance_kept": float(values[best].sum() / values.sum()), "frames": len(states)}),
+        flush=True,
+    )
     return mean, vectors[:, best].float(), values[best].sqrt().float()
 
 
@@ -51,7 +54,9 @@ def main() -> None:
     offsets, position, began = [], 0, time.monotonic()
     with open(options.corpus / "teacher.raw", "wb") as file:
         for clip in corpus.clips:
-            rows = ((hidden(encoder, corpus, clip, options.layer) - mean) @ directions / spread).half().numpy()
+            rows = (
+                ((hidden(encoder, corpus, clip, options.layer) - mean) @ directions / spread).half().numpy()
+            )
             file.write(rows.tobytes())
             offsets.append([position, len(rows)])
             position += len(rows)

@@ -25,8 +25,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--encoder", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     corpus, encoder = Corpus(options.corpus), ContentEncoder.load(options.encoder)
     offsets, position, began = [], 0, time.monotonic()
     with open(options.corpus / "units.raw", "wb") as file, torch.autocast("cpu", dtype=torch.bfloat16):
@@ -40,7 +41,11 @@ def main() -> None:
             position += frames * len(WARPS)
     about = {"offsets": offsets, "n_units": units.shape[2], "encoder": encoder.encoder_id, "warps": WARPS}
     (options.corpus / "units.json").write_text(json.dumps(about))
-    print(json.dumps({"rows": position, "seconds": round(time.monotonic() - began), "encoder": encoder.encoder_id}))
+    print(
+        json.dumps(
+            {"rows": position, "seconds": round(time.monotonic() - began), "encoder": encoder.encoder_id}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Train the embedded vocoder on the corpus.
 
-    python recipes/vocoder.py --corpus CORPUS --run RUN --steps 20000 [--precision bf16] [--threads 1]
-    python recipes/vocoder.py --run RUN --export src/resing/weights/vocoder.safetensors
+python recipes/vocoder.py --corpus CORPUS --run RUN --steps 20000 [--precision bf16] [--threads 1]
+python recipes/vocoder.py --run RUN --export src/resing/weights/vocoder.safetensors
 """
 
 import argparse
@@ -23,7 +23,13 @@ from resing.synthesis.vocoder import VocoderConfig, build, phase_at_frames, save
 from resing.training.loop import LoopConfig, Progress, Randomness, Trainer
 from resing.training.spectral import energy_distance, mel_distance
 
-SHARES = {"kumi_utau": 0.24, "scottpoid_utau": 0.15, "kathleen_rhasspy": 0.2, "kokoro_sung": 0.21, "pjs": 0.14}
+SHARES = {
+    "kumi_utau": 0.24,
+    "scottpoid_utau": 0.15,
+    "kathleen_rhasspy": 0.2,
+    "kokoro_sung": 0.21,
+    "pjs": 0.14,
+}
 OTHER_SHARE = 0.06
 FFT_SIZES = (256, 512, 1024, 2048, 4096)
 CONTEXT = 4
@@ -32,7 +38,7 @@ CONTEXT = 4
 
 @dataclass
 class Batch:
-    """Audio (B, N), mel (B, M, T), f0 Hz > 0 (B, T), voiced (B, T), phase cycles (B, T), bandwidth Hz (B,)."""
+    """Audio (B, N), mel (B, M, T); f0 in Hz > 0, voiced, phase in cycles, (B, T); bandwidth in Hz (B,)."""
 
     audio: Tensor
     mel: Tensor
@@ -85,7 +91,9 @@ class VocoderTask:
         loss, figures = self._loss(model, self.held, noise, list(FFT_SIZES))
         return {"score": float(loss), **figures}
 
-    def _loss(self, model: SourceFilter, batch: Batch, noise: torch.Generator, sizes: list[int]) -> tuple[Tensor, dict[str, float]]:
+    def _loss(
+        self, model: SourceFilter, batch: Batch, noise: torch.Generator, sizes: list[int]
+    ) -> tuple[Tensor, dict[str, float]]:
         from resing.nets.source_filter import pulse_train
 
         rate, hop = self.audio_config.sample_rate, self.audio_config.hop_length
@@ -101,7 +109,9 @@ class VocoderTask:
             spectral = sum(parts[1:], parts[0]) / len(parts)
         return spectral + 0.5 * mel, {"spectral": float(spectral.detach()), "mel": float(mel.detach())}
 
-    def _piece(self, clip: dict, random: np.random.Generator, frames: int, ratio: float, gain_db: float) -> dict:
+    def _piece(
+        self, clip: dict, random: np.random.Generator, frames: int, ratio: float, gain_db: float
+    ) -> dict:
         config = self.audio_config
         hop = config.hop_length
         need = int(np.ceil(frames * ratio)) + 2
@@ -132,14 +142,29 @@ class VocoderTask:
 
         audio = stack("audio")
         return Batch(
-            audio, log_mel(audio, self.audio_config), stack("f0"), stack("voiced"), stack("phase"), stack("bandwidth")
+            audio,
+            log_mel(audio, self.audio_config),
+            stack("f0"),
+            stack("voiced"),
+            stack("phase"),
+            stack("bandwidth"),
         )
 
 
 def report(told: Progress) -> None:
     """One line now and then."""
     if told.validation or told.step % 100 == 0:
-        print(json.dumps({"step": told.step, "loss": round(told.loss, 4), "left": round(told.seconds_left), "validation": told.validation}), flush=True)
+        print(
+            json.dumps(
+                {
+                    "step": told.step,
+                    "loss": round(told.loss, 4),
+                    "left": round(told.seconds_left),
+                    "validation": told.validation,
+                }
+            ),
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -159,7 +184,9 @@ def main() -> None:
     torch.manual_seed(0)
     config = VocoderConfig()
     task = VocoderTask(Corpus(options.corpus), config, options.batch_size, options.frames)
-    loop = LoopConfig(steps=options.steps, learning_rate=8e-4, precision=options.precision, checkpoint_every=250)
+    loop = LoopConfig(
+        steps=options.steps, learning_rate=8e-4, precision=options.precision, checkpoint_every=250
+    )
     trainer = Trainer(task, options.run, loop)
     if options.export:
         with trainer.averaged():

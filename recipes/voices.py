@@ -1,6 +1,6 @@
 """Make the voices that ship, from the training recordings of the shared data, as a user would make one.
 
-    python recipes/voices.py --data ../shared/data --work WORK --out src/resing/weights/voices [--only kumi] [--steps 600]
+python recipes/voices.py --data ../shared/data --work WORK --out src/resing/weights/voices [--only kumi]
 """
 
 import argparse
@@ -26,8 +26,8 @@ VOICES: dict[str, dict] = {
         "sources": ["kumi_utau"],
         "without": "Whisper",
         "whose": "Hitsuboku Kumi, voiced by Cubialpha",
-        "licence": "Hitsuboku Kumi terms of use: keep the name Hitsuboku Kumi, credit Cubialpha, link the site, state edits",
-        "consent": "published by Cubialpha as a singing voicebank, with use in other synthesis software allowed",
+        "licence": "Hitsuboku Kumi terms: keep the name Hitsuboku Kumi, credit Cubialpha, link, state edits",
+        "consent": "published by Cubialpha as a voicebank, use in other synthesis software allowed",
         "source": "Hitsuboku Kumi ACT 4 voicebank, converted to FLAC; edited: trained into a model",
         "credit": "Hitsuboku Kumi, Cubialpha, https://cubialpha.wixsite.com/koomstar/character",
         "languages": ("ja",),
@@ -50,7 +50,7 @@ VOICES: dict[str, dict] = {
         "whose": "the singer of the PJS corpus",
         "licence": "CC BY-SA 4.0",
         "consent": "published by its authors as a singing corpus under CC BY-SA 4.0",
-        "source": "PJS: phoneme-balanced Japanese singing-voice corpus (Koguchi, Takamichi, Morise 2020), 24 kHz copy",
+        "source": "PJS corpus, phoneme-balanced Japanese singing (2020), 24 kHz copy",
         "credit": "PJS corpus, J. Koguchi, S. Takamichi, M. Morise",
         "languages": ("ja",),
         "sex": "male",
@@ -105,7 +105,14 @@ def main() -> None:
         prepare(folder / "recordings", folder / "dataset", progress=tell)
         card = VoiceFacts(name=name, **{k: v for k, v in facts.items() if k not in ("sources", "without")})
         training = TrainingConfig(steps=options.steps)
-        train_voice(folder / "dataset", folder / "run", card, training, progress=tell, out=options.out / f"{name}.safetensors")
+        train_voice(
+            folder / "dataset",
+            folder / "run",
+            card,
+            training,
+            progress=tell,
+            out=options.out / f"{name}.safetensors",
+        )
 
 
 if __name__ == "__main__":

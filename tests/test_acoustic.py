@@ -1,4 +1,4 @@
-"""The acoustic model: every target trains and samples, windows equal the whole, wrong samplers are refused."""
+"""The acoustic model: every target trains and samples, windows equal the whole, wrong samplers fail."""
 
 import pytest
 import torch
@@ -13,7 +13,9 @@ AUDIO = AudioConfig()
 
 
 def tiny(target: str = "flow") -> ModelConfig:
-    return ModelConfig(n_units=8, hidden=24, decoder_layers=2, denoiser_layers=2, speaker_dim=8, target=target)
+    return ModelConfig(
+        n_units=8, hidden=24, decoder_layers=2, denoiser_layers=2, speaker_dim=8, target=target
+    )
 
 
 def score(frames: int) -> dict[str, torch.Tensor]:
@@ -30,7 +32,10 @@ def batch(frames: int = 40) -> AcousticBatch:
     parts = score(frames)
     parts.pop("speaker")
     return AcousticBatch(
-        torch.randn(1, 128, frames) - 5, **parts, bandwidth=torch.tensor([12000.0]), valid=torch.ones(1, frames)
+        torch.randn(1, 128, frames) - 5,
+        **parts,
+        bandwidth=torch.tensor([12000.0]),
+        valid=torch.ones(1, frames),
     )
 
 
@@ -53,7 +58,13 @@ def test_every_target_learns_one_clip_and_samples_it(target: str, sampler: str) 
         losses.append(float(loss.detach()))
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
     model = AcousticModel(net, config)
-    parts = {"units": clip.units, "f0": clip.f0, "voiced": clip.voiced, "loudness": clip.loudness, "speaker": speaker}
+    parts = {
+        "units": clip.units,
+        "f0": clip.f0,
+        "voiced": clip.voiced,
+        "loudness": clip.loudness,
+        "speaker": speaker,
+    }
     noise = torch.randn(1, 128, 40)
     mel = model.sample(**parts, noise=noise, sampler=sampler, steps=3)
     assert mel.shape == (1, 128, 40) and torch.isfinite(mel).all()
@@ -79,7 +90,9 @@ def test_a_window_with_its_halo_is_the_whole(sampler: str, steps: int) -> None:
 
 def test_a_sampler_that_does_not_fit_is_refused() -> None:
     model = AcousticModel(build(tiny(), AUDIO), tiny())
-    with pytest.raises(ConfigError, match="sampler ddim does not fit a flow model; choose one of euler, heun"):
+    with pytest.raises(
+        ConfigError, match="sampler ddim does not fit a flow model; choose one of euler, heun"
+    ):
         model.sample(**score(10), noise=torch.zeros(1, 128, 10), sampler="ddim", steps=2)
 
 
@@ -91,8 +104,12 @@ def test_bands_above_a_recordings_bandwidth_are_not_judged() -> None:
     losses = []
     for lift in (0.0, 3.0):
         changed = clip.mel + lift * (1 - mel_mask(clip.bandwidth, AUDIO))
-        raised = AcousticBatch(changed, clip.units, clip.f0, clip.voiced, clip.loudness, clip.bandwidth, clip.valid)
-        losses.append(float(acoustic_loss(net, raised, speaker, tiny(), AUDIO, Randomness.at(0, 0))[0].detach()))
+        raised = AcousticBatch(
+            changed, clip.units, clip.f0, clip.voiced, clip.loudness, clip.bandwidth, clip.valid
+        )
+        losses.append(
+            float(acoustic_loss(net, raised, speaker, tiny(), AUDIO, Randomness.at(0, 0))[0].detach())
+        )
     assert losses[0] == losses[1]
 
 
@@ -108,5 +125,8 @@ def test_a_base_survives_the_disk(tmp_path) -> None:
     again = AcousticModel.load(tmp_path / "base.safetensors")
     assert again.config == config and len(again.base_hash) == 64
     parts = score(12)
-    a, b = (m.sample(**parts, noise=torch.zeros(1, 128, 12), sampler="euler", steps=0) for m in (AcousticModel(net, config), again))
+    a, b = (
+        m.sample(**parts, noise=torch.zeros(1, 128, 12), sampler="euler", steps=0)
+        for m in (AcousticModel(net, config), again)
+    )
     torch.testing.assert_close(a, b, atol=0.02, rtol=0.01)

@@ -121,7 +121,10 @@ def test_the_version_is_the_packages():
     [
         ("convrt a.wav", ('"convrt"', 'Did you mean "convert"?')),
         ("voice lst", ('"lst"', 'Did you mean "list"?')),
-        ("convert a.wav --voice k -o o.wav --stps 3", ("--stps", "Did you mean --steps?")),
+        (
+            "convert a.wav --voice k -o o.wav --stps 3",
+            ("--stps", "Did you mean --steps?", "See: resing convert --help"),
+        ),
         ("convert a.wav --voice k -o o.wav --out-of-range fol", ('"fol"', 'Did you mean "fold"?')),
         ("convert a.wav --voice k -o o.wav --sampler eulr", ('"eulr"', 'Did you mean "euler"?')),
         ("convert a.wav --voice k -o o.wav --transpose high", ("--transpose", "auto or semitones")),
@@ -131,7 +134,7 @@ def test_the_version_is_the_packages():
         ("convert a.wav -o o.wav", ("--voice",)),
         ("convert --voice k -o o.wav", ("SOURCE",)),
         ("convert a.wav b.wav --voice k -o o.wav", ("b.wav",)),
-        ("voice list --jsn", ("--jsn", "Did you mean --json?")),
+        ("voice list --jsn", ("--jsn", "Did you mean --json?", "See: resing voice list --help")),
         ("voice create anna recordings --licence mine", ("--consent",)),
         (
             "voice create anna recordings --licence a --consent b --set stps=3",
@@ -262,6 +265,130 @@ def test_training_settings():
     assert cli_train.training_config(None) == TrainingConfig()
     changed = cli_train.training_config(["training.batch_size=4", "learning_rate=2e-4"])
     assert changed == TrainingConfig(batch_size=4, learning_rate=2e-4)
+
+
+# -- conversions
+
+
+@pytest.fixture
+def models(voices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the tiny models those that ship, for conversions in this process."""
+    heard = content.ContentEncoder.load(content.EMBEDDED)
+    sounding = vocoder.Vocoder.load(vocoder.EMBEDDED)
+    monkeypatch.setattr(content, "embedded", lambda: heard)
+    monkeypatch.setattr(vocoder.Vocoder, "load", lambda *_: sounding)
+
+
+@pytest.fixture
+def song(tmp_path: Path, sung_phrase: Callable[..., np.ndarray]) -> Path:
+    """Three seconds; the last note is below the voices' range."""
+    path = tmp_path / "song.wav"
+    files.write(path, sung_phrase([(330.0, 0.9), (0.0, 0.3), (440.0, 0.9), (110.0, 0.9)])[None], 44100)
+    return path
+
+
+def test_a_song_is_sung_and_described(
+    models: None, song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "out.flac"
+    flags = ["--voice", "kumi", "--steps", "1", "--transpose", "0", "--json"]
+    assert cli.run(["convert", str(song), "-o", str(out), *flags]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == json.loads(Path(f"{out}.json").read_text())
+    assert files.probe(out).seconds == pytest.approx(3.0)
+    for text in (f"Wrote {out} (0:03), sung by kumi", "Key: as it was sung", "A2 sung as A3", "of real time"):
+        assert text in captured.err
+    again = tmp_path / "again.flac"
+    assert cli.run(["repeat", f"{out}.json", "-o", str(again)]) == 0
+    assert np.array_equal(files.read(again)[0], files.read(out)[0])
+    capsys.readouterr()
+    assert "is no record" in fails(capsys, "repeat", song, "-o", again)
+
+
+def test_a_preview_is_as_long_as_asked(models: None, song: Path, tmp_path: Path):
+    out = tmp_path / "out.wav"
+    times = ["--from", "0:01", "--to", "2.5"]
+    assert cli.run(["convert", str(song), "--voice", "kumi", "-o", str(out), "--steps", "0", *times]) == 0
+    assert files.probe(out).seconds == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "texts"),
+    [
+        ("none.wav", "out.wav", ("none.wav",)),
+        ("text.wav", "out.wav", ("text.wav",)),
+        ("empty.wav", "out.wav", ("empty.wav",)),
+        ("song.wav", "song.wav", ("the input itself",)),
+        ("song.wav", "none/out.wav", ("no such folder", "mkdir -p")),
+        ("song.wav", "out.xyz", (".xyz", ".flac")),
+        ("silence.wav", "out.wav", ("silence.wav",)),
+        ("short.wav", "out.wav", ("short.wav",)),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    models: None,
+    song: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    source: str,
+    out: str,
+    texts: tuple[str, ...],
+):
+    (tmp_path / "text.wav").write_text("words")
+    (tmp_path / "empty.wav").write_bytes(b"")
+    files.write(tmp_path / "silence.wav", np.zeros((1, 44100), np.float32), 44100)
+    files.write(tmp_path / "short.wav", np.full((1, 441), 0.1, np.float32), 44100)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    message = fails(capsys, "convert", tmp_path / source, "--voice", "kumi", "-o", tmp_path / out)
+    assert all(text in message for text in texts), message
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_cancelling_leaves_nothing(
+    models: None,
+    song: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = sorted(os.listdir(tmp_path))
+    monkeypatch.setattr(acoustic.AcousticModel, "sample", interrupt)
+    fails(capsys, "convert", song, "--voice", "kumi", "-o", tmp_path / "out.flac", code=130)
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_the_demo_makes_audio_and_a_picture(
+    models: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    song: Path,
+):
+    from resing import demo
+
+    assert demo.SONG.stat().st_size < 1e6
+    assert files.probe(demo.SONG).seconds == pytest.approx(34.5, abs=0.1)
+    monkeypatch.setattr(demo, "SONG", song)
+    folder = tmp_path / "made" / "here"
+    assert cli.run(["demo", "-o", str(folder), "--voice", "anna", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert sorted(os.listdir(folder)) == ["demo_anna.flac", "demo_anna.flac.json", "demo_anna.png"]
+    assert (folder / "demo_anna.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads(captured.out)["voice"] == "anna"
+    assert "demo_anna.png" in captured.err
+    assert demo.favourite() == "kumi"
+    assert "demo_anna.flac" in fails(capsys, "demo", "-o", folder / "demo_anna.flac")
+
+
+def test_weak_places_are_the_longest_stretches_outside_the_range():
+    def note(start: float, end: float) -> dict[str, Any]:
+        return {"start_seconds": start, "end_seconds": end, "note": "C6", "sung": "C5"}
+
+    places = cli.weak_places([note(1, 1.2), note(62, 63), note(64, 66), note(90, 90.5)])
+    assert places == [f"{times}: C6 sung as C5" for times in ("1:02-1:06", "1:30-1:30", "0:01-0:01")]
 
 
 # -- voices

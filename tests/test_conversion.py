@@ -32,9 +32,14 @@ def converter() -> Converter:
     net = acoustic.build(MODEL, AUDIO)
     torch.nn.init.normal_(net.denoiser.leave.weight, std=0.05)
     card = VoiceCard(
-        name="tiny", licence="mine", consent="mine", range_hz=(110, 880), encoder_id="untrained", base_hash="untrained"
+        name="tiny",
+        licence="mine",
+        consent="mine",
+        range_hz=(110, 880),
+        encoder_id="untrained",
+        base_hash="untrained",
     )
-    merged = {n: t for n, t in net.state_dict().items()}
+    merged = dict(net.state_dict())
     voice = Voice(card, MODEL, AUDIO, torch.ones(8), merged=merged)
     shape = VocoderConfig(hidden=16, layers=1, points=24)
     encoder = ContentEncoder(content.build(ContentConfig(hidden=16, layers=2, n_units=6)))
@@ -71,7 +76,8 @@ def test_windows_leave_no_seam(converter, song, tmp_path, window: float) -> None
 
 
 @pytest.mark.parametrize(
-    ("rate", "channels", "samples"), [(44100, 2, 50001), (48000, 1, 60007), (8000, 1, 9001), (22050, 8, 30000)]
+    ("rate", "channels", "samples"),
+    [(44100, 2, 50001), (48000, 1, 60007), (8000, 1, 9001), (22050, 8, 30000)],
 )
 def test_rates_channels_and_length(converter, tmp_path, sung_vowel, rate, channels, samples) -> None:
     sung = sung_vowel(220.0, samples / rate + 0.1, sample_rate=rate)[:samples]
@@ -82,7 +88,9 @@ def test_rates_channels_and_length(converter, tmp_path, sung_vowel, rate, channe
     assert out_rate == (rate if rate in (44100, 48000) else 44100)
     assert after.shape == (round(samples * out_rate / rate), channels)
     levels = np.sqrt(np.mean(after**2, axis=0))
-    np.testing.assert_allclose(levels / levels[0], [(0.2 + 0.1 * c) / 0.2 for c in range(channels)], rtol=0.02)
+    np.testing.assert_allclose(
+        levels / levels[0], [(0.2 + 0.1 * c) / 0.2 for c in range(channels)], rtol=0.02
+    )
 
 
 def test_opposite_phase_stereo_is_not_lost(converter, tmp_path, sung_vowel) -> None:
@@ -129,7 +137,9 @@ def test_repeating_refuses_what_is_not_the_same(converter, song, tmp_path, monke
 def test_notes_outside_the_range_are_told_and_moved(converter, tmp_path, sung_phrase) -> None:
     audio = sung_phrase([(220.0, 0.8), (1100.0, 0.8)])
     soundfile.write(tmp_path / "in.wav", 0.3 * audio, 44100, subtype="FLOAT")
-    record = converter.convert(tmp_path / "in.wav", tmp_path / "out.wav", FAST.model_copy(update={"transpose": 0.0}))
+    record = converter.convert(
+        tmp_path / "in.wav", tmp_path / "out.wav", FAST.model_copy(update={"transpose": 0.0})
+    )
     assert record.range["above"] == pytest.approx(0.5, abs=0.1)
     assert record.range["moved"] and record.range["moved"][0]["sung"] == "C#5"
 
@@ -186,7 +196,9 @@ def test_cancelling_leaves_nothing(converter, song, tmp_path) -> None:
 
 
 def test_a_model_that_is_not_finite_writes_nothing(converter, song, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(AcousticModel, "sample", lambda self, units, *a, **k: torch.full((1, 128, units.shape[-1]), torch.nan))
+    monkeypatch.setattr(
+        AcousticModel, "sample", lambda self, units, *a, **k: torch.full((1, 128, units.shape[-1]), torch.nan)
+    )
     with pytest.raises(AudioError, match="not finite"):
         converter.convert(song, tmp_path / "out.wav", FAST)
     assert [p.name for p in tmp_path.iterdir()] == ["song.wav"]

@@ -17,7 +17,9 @@ def test_depthwise_filter_is_a_grouped_convolution() -> None:
     layer = DepthwiseConv(5, left=2, right=1, dilation=2)
     x = torch.randn(2, 30, 5)
     padded = torch.nn.functional.pad(x.transpose(1, 2), (4, 2))
-    expected = torch.nn.functional.conv1d(padded, layer.weight.T.unsqueeze(1), layer.bias, dilation=2, groups=5)
+    expected = torch.nn.functional.conv1d(
+        padded, layer.weight.T.unsqueeze(1), layer.bias, dilation=2, groups=5
+    )
     torch.testing.assert_close(layer(x), expected.transpose(1, 2))
 
 

@@ -22,7 +22,9 @@ def vocoder() -> Vocoder:
 
 
 def glide(frames: int) -> np.ndarray:
-    return np.geomspace(110, 440, frames).astype(np.float32) * (1 + 0.02 * np.sin(np.arange(frames))).astype(np.float32)
+    return np.geomspace(110, 440, frames).astype(np.float32) * (1 + 0.02 * np.sin(np.arange(frames))).astype(
+        np.float32
+    )
 
 
 def test_pulses_are_the_sum_of_all_harmonics_below_nyquist() -> None:
@@ -31,7 +33,9 @@ def test_pulses_are_the_sum_of_all_harmonics_below_nyquist() -> None:
     pulses = pulse_train(f0, phase, AUDIO.hop_length, AUDIO.sample_rate)[0].double()
     n = torch.arange(1, len(pulses) + 1, dtype=torch.float64)
     harmonics = torch.arange(1, 23, dtype=torch.float64)
-    expected = torch.cos(2 * math.pi * 1000.0 / 44100 * harmonics[:, None] * n).sum(0) * math.sqrt(4 * 1000 / 44100)
+    expected = torch.cos(2 * math.pi * 1000.0 / 44100 * harmonics[:, None] * n).sum(0) * math.sqrt(
+        4 * 1000 / 44100
+    )
     assert (pulses - expected).abs().max() < 5e-3 * expected.abs().max()
     assert pulses.square().mean().item() == pytest.approx(1.0, abs=0.05)
 
@@ -56,7 +60,9 @@ def test_a_block_is_the_whole(vocoder: Vocoder) -> None:
     for start, stop in ((0, 40), (40, 71), (71, 120)):
         first, last = max(0, start - halo), min(frames, stop + halo)
         part = slice(first, last)
-        block = vocoder(mel[..., part], f0[:, part], voiced[:, part], phase=phase[:, part], start_frame=first, seed=3)
+        block = vocoder(
+            mel[..., part], f0[:, part], voiced[:, part], phase=phase[:, part], start_frame=first, seed=3
+        )
         inner = block[:, (start - first) * 512 : (stop - first) * 512]
         assert (inner - whole[:, start * 512 : stop * 512]).abs().max() < 1e-4
     assert whole.abs().max() > 1e-3

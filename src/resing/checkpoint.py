@@ -79,7 +79,9 @@ def read_metadata(path: Path | str) -> dict[str, Any]:
             header = file.metadata() or {}
         metadata = json.loads(header[METADATA_KEY])
     except (SafetensorError, OSError, ValueError, KeyError, RecursionError) as error:
-        raise VoiceError(f"{path} is not a Resing file or is damaged ({error}). Get the file again.") from error
+        raise VoiceError(
+            f"{path} is not a Resing file or is damaged ({error}). Get the file again."
+        ) from error
     if not isinstance(metadata, dict):
         raise VoiceError(f"{path} has no settings in its header: not a Resing file.")
     return metadata

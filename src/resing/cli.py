@@ -16,9 +16,6 @@ from resing.config import ConvertOptions, explain
 from resing.errors import ConfigError, ResingError
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from resing.conversion_record import ConversionRecord
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -210,7 +207,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_none")
     except CycloptsError as error:
-        _fail(f"{error} See: resing --help")
+        _fail(f"{error} See: {' '.join(['resing', *(error.command_chain or ())])} --help")
         return USAGE
     except ResingError as error:
         _fail(str(error))
@@ -244,9 +241,13 @@ def describe(record: "ConversionRecord") -> None:
     key = f"{record.transpose:+g} semitones" if record.transpose else "as it was sung"
     say(f"Wrote {record.out} ({clock(record.seconds)}), sung by {record.voice}. Key: {key}.")
     found = record.range
+    sides = [
+        f"{found[side]:.0%} {word}"
+        for side, word in (("below", "below it"), ("above", "above it"))
+        if found[side]
+    ]
     say(
-        f"In the voice's range: {found['inside']:.0%} of the singing; "
-        f"{found['below']:.0%} lies below it, {found['above']:.0%} above."
+        f"In the voice's range: {found['inside']:.0%} of the singing" + "".join(f", {s}" for s in sides) + "."
     )
     places = weak_places(found["moved"])
     for place in places[:WEAK_PLACES]:

@@ -48,7 +48,7 @@ def show_json(record: Any) -> None:
 
 def show_table(columns: list[str], rows: list[list[str]], title: str | None = None) -> None:
     """A table, to stdout; text in it is shown as it is."""
-    table = Table(title=title, box=None, pad_edge=False, header_style="bold")
+    table = Table(title=title, box=None, pad_edge=False, header_style="bold", show_header=any(columns))
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:

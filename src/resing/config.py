@@ -100,7 +100,7 @@ def settings_hash(*sections: Settings) -> str:
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first thing that is wrong, in one line: which setting, got what, expected what, nearest right name."""
+    """The first thing that is wrong, in one line: which setting, got, expected, nearest right name."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "settings"
     if first["type"] == "extra_forbidden":

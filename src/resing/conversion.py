@@ -49,7 +49,7 @@ class ProgressCallback(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """What is to be sung per frame: f0 in Hz, > 0 everywhere, and cycles of its pulses at the frame's start."""
+    """What is to be sung per frame: f0 in Hz, > 0 everywhere, and pulse cycles at the frame's start."""
 
     features: Features
     f0: np.ndarray

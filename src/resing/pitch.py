@@ -103,19 +103,20 @@ def find_notes(f0: np.ndarray, frame_rate: float) -> list[Note]:
     notes = []
     for start, stop in zip(edges[::2], edges[1::2], strict=True):
         pitch = hz_to_semitones(f0[start:stop])
-        cuts = _cuts(_moving_mean(pitch, round(VIBRATO_SECONDS * frame_rate)), SHORTEST_NOTE_SECONDS * frame_rate)
+        cuts = _cuts(
+            _moving_mean(pitch, round(VIBRATO_SECONDS * frame_rate)), SHORTEST_NOTE_SECONDS * frame_rate
+        )
         for first, last in zip(cuts, [*cuts[1:], len(pitch)], strict=True):
             notes.append(Note(int(start) + first, int(start) + last, float(np.median(pitch[first:last]))))
     return notes
 
 
 def _moving_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """Mean of the `width` values around each; near the ends of those that are there."""
-    half = width // 2
+    """Mean of the `width` values around each; near the ends of the `width` that are nearest."""
+    width = min(max(width, 1), len(values))
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    at = np.arange(len(values))
-    first, last = np.maximum(at - half, 0), np.minimum(at + half + 1, len(values))
-    return (sums[last] - sums[first]) / (last - first)
+    first = np.clip(np.arange(len(values)) - width // 2, 0, len(values) - width)
+    return (sums[first + width] - sums[first]) / width
 
 
 def _cuts(smooth: np.ndarray, shortest: float) -> list[int]:

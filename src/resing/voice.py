@@ -239,8 +239,9 @@ class Voice:
         try:
             checkpoint.save(Path(path), tensors, header(contents))
         except (OSError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise VoiceError(
-                f"{path}: cannot be written ({error}); free some space or write elsewhere"
+                f"{path}: cannot be written ({reason}); free some space or write elsewhere"
             ) from error
 
 

@@ -270,7 +270,7 @@ def _measure(recording: Recording, config: AudioConfig) -> _Levels:
     level = np.concatenate(pieces)
     if level.max() < SILENT_DB:
         raise AudioError(
-            f"{recording.name}: holds no singing: its loudest moment has {level.max():.0f} dB, expected more than "
+            f"{recording.name}: holds no singing: its loudest moment has {level.max():.0f} dB, expected over "
             f"{SILENT_DB:.0f} dB; check that it is the right file and not muted"
         )
     balance = np.sqrt(tally.energies / max(tally.mono_energy, 1e-20)).astype(np.float32)
@@ -297,8 +297,12 @@ def _listen(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pitch in Hz (F,) and confidence (F,) in the tracker's frames, units (C, U) float16."""
     step = math.lcm(f0.SWIFT_HOP, content.UNIT_HOP)
-    left = math.ceil(max((encoder.net.left_frames + 2) * content.UNIT_HOP, f0.HALO_FRAMES * f0.SWIFT_HOP) / step)
-    right = math.ceil(max((encoder.net.right_frames + 2) * content.UNIT_HOP, f0.HALO_FRAMES * f0.SWIFT_HOP) / step)
+    left = math.ceil(
+        max((encoder.net.left_frames + 2) * content.UNIT_HOP, f0.HALO_FRAMES * f0.SWIFT_HOP) / step
+    )
+    right = math.ceil(
+        max((encoder.net.right_frames + 2) * content.UNIT_HOP, f0.HALO_FRAMES * f0.SWIFT_HOP) / step
+    )
     longest = min(content.CHUNK_UNITS * content.UNIT_HOP, round(f0.CHUNK_SECONDS * content.SAMPLE_RATE))
     size = max(longest // step - left - right, 1) * step  # a window with its context is one chunk of each
     total = resampled_length(samples, recording.sample_rate, content.SAMPLE_RATE)

@@ -29,7 +29,9 @@ def frame_times(frames: int, config: AudioConfig, start_frame: int = 0) -> np.nd
     return (np.arange(start_frame, start_frame + frames) + 0.5) * config.hop_length / config.sample_rate
 
 
-def swift_frames(audio: np.ndarray, config: FeaturesConfig, threads: int = 2) -> tuple[np.ndarray, np.ndarray]:
+def swift_frames(
+    audio: np.ndarray, config: FeaturesConfig, threads: int = 2
+) -> tuple[np.ndarray, np.ndarray]:
     """SwiftF0's own frames (16 ms apart): pitch in Hz and confidence in [0, 1].
 
     Long audio is cut into chunks with a halo wider than the network's reach, so memory stays flat and
@@ -61,7 +63,11 @@ def swift_frames(audio: np.ndarray, config: FeaturesConfig, threads: int = 2) ->
 
 
 def to_grid(
-    pitch: np.ndarray, confidence: np.ndarray, times: np.ndarray, threshold: float, period: float = SWIFT_HOP / SWIFT_RATE
+    pitch: np.ndarray,
+    confidence: np.ndarray,
+    times: np.ndarray,
+    threshold: float,
+    period: float = SWIFT_HOP / SWIFT_RATE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pitch frames moved to other times: log-frequency interpolation that never crosses an unvoiced frame.
 
@@ -82,8 +88,12 @@ def to_grid(
     conf = (1 - weight) * confidence[low] + weight * confidence[high]
     ok_low, ok_high = confidence[low] >= threshold, confidence[high] >= threshold
     near = np.abs(np.log2(np.maximum(pitch[high], 1.0) / np.maximum(pitch[low], 1.0))) < 0.5
-    weight = np.where(ok_low & ok_high & near, weight, np.where(ok_low & ok_high, np.round(weight), ok_high * 1.0))
-    log_f0 = (1 - weight) * np.log(np.maximum(pitch[low], 1.0)) + weight * np.log(np.maximum(pitch[high], 1.0))
+    weight = np.where(
+        ok_low & ok_high & near, weight, np.where(ok_low & ok_high, np.round(weight), ok_high * 1.0)
+    )
+    log_f0 = (1 - weight) * np.log(np.maximum(pitch[low], 1.0)) + weight * np.log(
+        np.maximum(pitch[high], 1.0)
+    )
     f0 = np.where((conf >= threshold) & (ok_low | ok_high), np.exp(log_f0), 0.0)
     return f0.astype(np.float32), conf.astype(np.float32)
 

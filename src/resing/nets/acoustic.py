@@ -39,7 +39,9 @@ class SpeakerEncoder(nn.Module):
 class Stack(nn.Module):
     """ConvNeXt blocks, each steered by the same FiLM vector, between two linear layers."""
 
-    def __init__(self, inputs: int, outputs: int, hidden: int, layers: int, kernel: int, expansion: int, film: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, hidden: int, layers: int, kernel: int, expansion: int, film: int
+    ) -> None:
         super().__init__()
         side = kernel // 2
         self.enter = nn.Linear(inputs, hidden)
@@ -89,7 +91,9 @@ class AcousticNet(nn.Module):
         self.time = nn.Sequential(nn.Linear(64, hidden), nn.SiLU())
         score = n_units + SCORE_CHANNELS
         self.decoder = Stack(score, n_mels, hidden, decoder_layers, kernel_size, expansion, hidden)
-        self.denoiser = Stack(2 * n_mels + score, n_mels, hidden, denoiser_layers, kernel_size, expansion, hidden)
+        self.denoiser = Stack(
+            2 * n_mels + score, n_mels, hidden, denoiser_layers, kernel_size, expansion, hidden
+        )
         nn.init.zeros_(self.denoiser.leave.weight)
 
     def voice(self, speaker: Tensor, bandwidth_hz: Tensor) -> Tensor:
@@ -109,7 +113,7 @@ class AcousticNet(nn.Module):
         return self.decoder(score, voice).transpose(1, 2)
 
     def denoise(self, x: Tensor, clock: Tensor, first: Tensor, score: Tensor, voice: Tensor) -> Tensor:
-        """What the denoiser says of noisy mel `x` (B, M, T) at `clock` (B,) in [0, 1], given the first mel."""
+        """What the denoiser says of noisy mel `x` (B, M, T) at `clock` (B,) in [0, 1], given the first."""
         half = torch.exp(torch.arange(32, device=x.device) * (-math.log(1000.0) / 31)) * 1000.0
         angle = clock.float().unsqueeze(-1) * half
         film = voice + self.time(torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class DepthwiseConv(nn.Module):
-    """One filter per channel along time, written as a sum of shifted frames (fast on CPUs, forward and back)."""
+    """One filter per channel along time, written as a sum of shifted frames (fast on CPUs)."""
 
     def __init__(self, channels: int, left: int, right: int, dilation: int = 1) -> None:
         super().__init__()

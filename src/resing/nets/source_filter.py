@@ -41,7 +41,9 @@ def pulse_train(f0: Tensor, phase: Tensor, hop_length: int, sample_rate: int) ->
     harmonics = torch.floor(0.5 * sample_rate / sample_f0)
     half_sine = torch.sin(angle / 2)
     near = half_sine.abs() < 1e-4
-    kernel = torch.sin((harmonics + 0.5) * angle) / torch.where(near, torch.ones_like(angle), 2 * half_sine) - 0.5
+    kernel = (
+        torch.sin((harmonics + 0.5) * angle) / torch.where(near, torch.ones_like(angle), 2 * half_sine) - 0.5
+    )
     pulses = torch.where(near, harmonics, kernel) * torch.sqrt(4 * sample_f0 / sample_rate)
     return pulses.reshape(batch, frames * hop_length)
 
@@ -99,7 +101,9 @@ class SourceFilter(nn.Module):
     def filters(self, mel: Tensor, f0: Tensor, voiced: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log gain and phase of the pulse filter, log gain of the noise, each (B, columns * T, bins)."""
         note = torch.log2(f0 / 220.0)
-        x = torch.cat([(mel.transpose(1, 2) + 5.0) / 3.0, note.unsqueeze(-1), voiced.to(mel).unsqueeze(-1)], dim=-1)
+        x = torch.cat(
+            [(mel.transpose(1, 2) + 5.0) / 3.0, note.unsqueeze(-1), voiced.to(mel).unsqueeze(-1)], dim=-1
+        )
         x = self.enter(x)  # (B, T, H)
         for block in self.blocks:
             x = block(x)

@@ -120,13 +120,21 @@ class AcousticModel:
         family = "flow" if self.config.target == "flow" else "ddpm"
         if sampler not in diffusion.SAMPLERS[family]:
             fitting = ", ".join(diffusion.SAMPLERS[family])
-            raise ConfigError(f"sampler {sampler} does not fit a {self.config.target} model; choose one of {fitting}.")
+            raise ConfigError(
+                f"sampler {sampler} does not fit a {self.config.target} model; choose one of {fitting}."
+            )
         step = diffusion.SAMPLERS[family][sampler]
         if family == "flow":
             start = diffusion.flow_start(first, self.config.prior_sigma, noise)
-            mel = step(lambda x, t: self.net.denoise(x, t, first, score, voice), start, diffusion.uniform_times(steps))
+            mel = step(
+                lambda x, t: self.net.denoise(x, t, first, score, voice),
+                start,
+                diffusion.uniform_times(steps),
+            )
         else:
-            mel = step(self._denoiser(first, score, voice), *self._shallow(first, noise, steps), self.schedule)
+            mel = step(
+                self._denoiser(first, score, voice), *self._shallow(first, noise, steps), self.schedule
+            )
         return denormalise(mel)
 
     def _denoiser(self, first: Tensor, score: Tensor, voice: Tensor) -> diffusion.Denoiser:
@@ -144,5 +152,9 @@ class AcousticModel:
 def save_base(path: Path, net: AcousticNet, config: ModelConfig, audio: AudioConfig, **about: Any) -> None:
     """Write a base model in half precision with its shape, hash and what it was trained on."""
     tensors = {n: t.half() for n, t in net.state_dict().items()}
-    metadata = {"hash": checkpoint.tensors_hash(tensors), "model": config.model_dump(), "audio": audio.model_dump()}
+    metadata = {
+        "hash": checkpoint.tensors_hash(tensors),
+        "model": config.model_dump(),
+        "audio": audio.model_dump(),
+    }
     checkpoint.save(path, tensors, metadata | about)

@@ -52,7 +52,7 @@ def build(config: VocoderConfig, audio: AudioConfig) -> SourceFilter:
 
 
 def phase_at_frames(f0: np.ndarray, config: AudioConfig, start: float = 0.0) -> np.ndarray:
-    """Cycles of the pulse train at each frame edge: the exact sum of the sample-wise f0 that the vocoder uses.
+    """Cycles of the pulse train at each frame edge: the exact sum of the vocoder's sample-wise f0.
 
     Computed over the whole song, so that any window starts in phase with its neighbours.
 
@@ -96,7 +96,9 @@ class Vocoder:
         """Frames of context needed on each side for block = whole."""
         return self.net.halo_frames
 
-    def __call__(self, mel: Tensor, f0: Tensor, voiced: Tensor, *, phase: Tensor, start_frame: int = 0, seed: int = 0) -> Tensor:
+    def __call__(
+        self, mel: Tensor, f0: Tensor, voiced: Tensor, *, phase: Tensor, start_frame: int = 0, seed: int = 0
+    ) -> Tensor:
         """Render frames.
 
         Args:
@@ -117,7 +119,9 @@ class Vocoder:
             return self.net(mel, f0, voiced, phase, noise)
 
 
-def save_vocoder(path: Path, net: SourceFilter, config: VocoderConfig, audio: AudioConfig, **about: Any) -> None:
+def save_vocoder(
+    path: Path, net: SourceFilter, config: VocoderConfig, audio: AudioConfig, **about: Any
+) -> None:
     """Write a vocoder in half precision with its shape, id and what it was trained on."""
     tensors = {n: t.half() for n, t in net.state_dict().items()}
     vocoder_id = f"resing-vocoder-{checkpoint.tensors_hash(tensors)[:12]}"

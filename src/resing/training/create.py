@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
+from safetensors import SafetensorError
 
 from resing import checkpoint
 from resing import config as settings
@@ -25,9 +26,9 @@ from resing.training import selection
 from resing.training.board import Board
 from resing.training.dataset import VoiceData
 from resing.training.doctor import DatasetReport, several_voices
-from resing.training.loop import LoopConfig, Progress, Trainer
+from resing.training.loop import Progress, Trainer
 from resing.training.prepare import ProgressCallback, Update, find_audio, prepare, read_report, save_json
-from resing.training.task import VoiceNet, VoiceTask, mean_speaker, speaker_vectors
+from resing.training.task import VoiceNet, VoiceTask, loop_config, mean_speaker, speaker_vectors
 from resing.voice import Installed, Voice, VoiceCard, check_name, find, home, user_folder
 
 REQUEST, RESULT, BEST = "request.json", "result.json", "best.safetensors"
@@ -227,24 +228,11 @@ def _open_run(
         tell(Update("train", 0, steps, message=anew))
     seconds = _newest_metadata(run).get("seconds", 0.0)
     task = VoiceTask(model, data, base.config, training)
-    trainer = Trainer(task, run, _loop_config(steps, training), {"stamp": stamp, "seconds": seconds})
+    trainer = Trainer(task, run, loop_config(steps, training), {"stamp": stamp, "seconds": seconds})
     notes = [*trainer.warnings, *data.report.warnings, *filter(None, [several_voices(vectors.numpy())])]
     for note in notes:
         tell(Update("train", trainer.step, steps, message=note))
     return trainer, task
-
-
-def _loop_config(steps: int, training: TrainingConfig) -> LoopConfig:
-    return LoopConfig(
-        steps=steps,
-        learning_rate=training.learning_rate,
-        warmup=min(50, max(1, steps // 10)),
-        ema_decay=training.ema_decay,
-        gradient_clip=training.gradient_clip,
-        checkpoint_every=training.checkpoint_every,
-        validate_every=training.validate_every,
-        seed=training.seed,
-    )
 
 
 def _train(
@@ -262,7 +250,13 @@ def _train(
             board.step(told)
             return follow(told)
 
-        trainer.run(callback)
+        try:
+            trainer.run(callback)
+        except SafetensorError as error:
+            raise DatasetError(
+                f"{trainer.folder}: a checkpoint cannot be written ({error}); free some space, then run the "
+                "same command again: it goes on from the checkpoint before."
+            ) from error
 
 
 class _Follower:

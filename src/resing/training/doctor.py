@@ -24,6 +24,7 @@ VOICES_COSINE = 0.5
 LEAST_BACKGROUND_FRAMES = 40
 SPECTRUM_FFT = 4096
 CLIFF_DB, CLIFF_HZ, LOWEST_CLIFF_HZ, EMPTY_DB = 20.0, 1500.0, 3000.0, -95.0
+EDGE_DB, EDGE_SHARE = 5.0, 0.96
 VOICES_APART = 3.0
 NOTES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
@@ -237,7 +238,10 @@ def measure_bandwidth(audio: np.ndarray, config: AudioConfig) -> float:
     found = frequency[:-span][cliff & (frequency[:-span] >= LOWEST_CLIFF_HZ)]
     if not len(found) or 0.95 * found[0] >= config.f_max:
         return config.sample_rate / 2
-    return float(0.96 * found[0])
+    start = int(np.searchsorted(frequency, found[0]))
+    before = float(np.median(spectrum[start - span // 2 : start + 1]))
+    edge = np.flatnonzero(spectrum[: start + span] >= before - EDGE_DB)[-1]
+    return float(EDGE_SHARE * frequency[edge])
 
 
 def _long_term_power(audio: np.ndarray) -> np.ndarray:

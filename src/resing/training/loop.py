@@ -81,7 +81,7 @@ class Task(Protocol):
         ...
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Figures on held-out clips for the averaged weights; `score` is the one to judge by, lower is better."""
+        """Figures on held-out clips for the averaged weights; `score` is judged by, lower is better."""
         ...
 
 
@@ -119,14 +119,19 @@ class Trainer:
         warnings: what had to be worked around on opening, in plain words.
     """
 
-    def __init__(self, task: Task, folder: Path, config: LoopConfig, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, task: Task, folder: Path, config: LoopConfig, metadata: dict[str, Any] | None = None
+    ) -> None:
         self.task, self.folder, self.config = task, Path(folder), config
         self.metadata = metadata or {}
         self.step = 0
         self.warnings: list[str] = []
         self.parameters = {n: p for n, p in task.model.named_parameters() if p.requires_grad}
         self.optimiser = torch.optim.AdamW(
-            self.parameters.values(), config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+            self.parameters.values(),
+            config.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=config.weight_decay,
         )
         self.ema = {n: p.detach().clone() for n, p in self.parameters.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -202,7 +207,9 @@ class Trainer:
         self.optimiser.step()
         self.step += 1
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.ema.values()), [p.detach() for p in self.parameters.values()], 1 - decay)
+        torch._foreach_lerp_(
+            list(self.ema.values()), [p.detach() for p in self.parameters.values()], 1 - decay
+        )
         return float(loss.detach()), figures
 
     def _resume(self) -> None:

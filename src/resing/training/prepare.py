@@ -4,12 +4,13 @@ A dataset is a folder with one safetensors file per recording (16 digits of the 
 dataset.json, which is written last. Running it again does only what is missing.
 """
 
+import contextlib
 import json
 import os
 import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import soxr
 import torch
+from safetensors import SafetensorError
 
 from resing import checkpoint
 from resing.audio import files
@@ -88,10 +90,10 @@ def prepare(
     """
     recordings, out = Path(recordings), Path(out)
     audio, features = audio or AudioConfig(), features or FeaturesConfig()
-    encoder = encoder or content.ContentEncoder.load(content.EMBEDDED)
+    job = _Job(out, audio, features, encoder or content.ContentEncoder.load(content.EMBEDDED))
     found, ignored = find_audio(recordings, out)
-    out.mkdir(parents=True, exist_ok=True)
-    stamp = {"settings_hash": settings_hash(audio, features), "encoder_id": encoder.encoder_id}
+    with _writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     done: dict[str, Recording] = {}
     unreadable: dict[str, str] = {}
     duplicates: dict[str, str] = {}
@@ -103,32 +105,69 @@ def prepare(
             if key in done:
                 duplicates[name] = done[key].file
             else:
-                done[key] = _reuse(out, key, name, stamp) or _prepare_one(
-                    path, name, key, out, stamp, audio, features, encoder
-                )
-        except (AudioError, OSError) as error:
+                done[key] = _reuse(job, key, name) or _prepare_one(job, path, key, name)
+        except (AudioError, PermissionError) as error:
             unreadable[name] = str(error)
         if progress:
             left = (time.monotonic() - began) / number * (len(found) - number)
             progress(Update("prepare", number, len(found), left if number > 1 else None, message=name))
-    for stale in out.glob("*.safetensors"):
-        if re.fullmatch("[0-9a-f]{16}", stale.stem) and not any(k.startswith(stale.stem) for k in done):
-            stale.unlink()
     report = doctor.summarise(
         str(out),
-        stamp["settings_hash"],
-        stamp["encoder_id"],
+        job.stamp["settings_hash"],
+        job.stamp["encoder_id"],
         list(done.values()),
         ignored,
         unreadable,
         duplicates,
     )
-    sections = {"audio": audio.model_dump(), "features": features.model_dump()}
-    save_json(
-        out / "dataset.json", {"format": FORMAT, "version": VERSION, **sections, "report": report.to_json()}
-    )
+    _write_dataset(job, report)
     doctor.require_enough(report)
     return report
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Where prepared recordings go and how they are heard."""
+
+    out: Path
+    audio: AudioConfig
+    features: FeaturesConfig
+    encoder: content.ContentEncoder
+
+    @property
+    def stamp(self) -> dict[str, str]:
+        """What a prepared recording must match to be used again."""
+        return {
+            "settings_hash": settings_hash(self.audio, self.features),
+            "encoder_id": self.encoder.encoder_id,
+        }
+
+    def path(self, key: str) -> Path:
+        """The file of the recording with this hash."""
+        return self.out / f"{key[:16]}.safetensors"
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise DatasetError(
+            f"{folder} cannot be written ({error}); free some space or choose another folder, then run the "
+            "same command again: it goes on from here."
+        ) from error
+
+
+def _write_dataset(job: _Job, report: DatasetReport) -> None:
+    """Write dataset.json and delete what belongs to recordings that are gone."""
+    sections = {"audio": job.audio.model_dump(), "features": job.features.model_dump()}
+    record = {"format": FORMAT, "version": VERSION, **sections, "report": report.to_json()}
+    with _writing(job.out):
+        save_json(job.out / "dataset.json", record)
+    used = {job.path(r.content_hash) for r in report.recordings}
+    for path in job.out.glob("*.safetensors"):
+        if path not in used and re.fullmatch("[0-9a-f]{16}", path.stem):
+            path.unlink()
 
 
 def find_audio(folder: Path, out: Path | None = None) -> tuple[list[Path], list[str]]:
@@ -194,33 +233,24 @@ def save_json(path: Path, record: dict[str, Any]) -> None:
         raise
 
 
-def _reuse(out: Path, key: str, name: str, stamp: dict[str, str]) -> Recording | None:
+def _reuse(job: _Job, key: str, name: str) -> Recording | None:
     """What is known of a recording already prepared with the same settings."""
-    path = out / f"{key[:16]}.safetensors"
-    if not path.exists():
+    if not job.path(key).exists():
         return None
     try:
-        metadata = checkpoint.read_metadata(path)
-        if any(metadata.get(k) != v for k, v in stamp.items()):
+        metadata = checkpoint.read_metadata(job.path(key))
+        if any(metadata.get(k) != v for k, v in job.stamp.items()):
             return None
         return Recording(**(metadata["recording"] | {"file": name}))
     except (VoiceError, KeyError, TypeError):
         return None
 
 
-def _prepare_one(
-    path: Path,
-    name: str,
-    key: str,
-    out: Path,
-    stamp: dict[str, str],
-    audio: AudioConfig,
-    features: FeaturesConfig,
-    encoder: content.ContentEncoder,
-) -> Recording:
+def _prepare_one(job: _Job, path: Path, key: str, name: str) -> Recording:
     """Write one recording's features; returns what was measured."""
+    audio, encoder = job.audio, job.encoder
     samples = files.read(path, audio.sample_rate, mono=True)[0][0]
-    heard = extract_array(samples, audio.sample_rate, audio, features, encoder, name)
+    heard = extract_array(samples, audio.sample_rate, audio, job.features, encoder, name)
     level = samples * np.float32(heard.reference_gain)
     slices = frame_slices(level, audio)
     kept = np.concatenate([np.arange(a, b) for a, b in slices] or [np.zeros(0, int)])
@@ -248,7 +278,8 @@ def _prepare_one(
         "loudness": torch.from_numpy(heard.loudness[kept]),
     }
     about = {"recording": asdict(recording), "scale": scale, "slices": [b - a for a, b in slices]}
-    checkpoint.save(out / f"{key[:16]}.safetensors", tensors, stamp | about)
+    with _writing(job.out):
+        checkpoint.save(job.path(key), tensors, job.stamp | about)
     return recording
 
 

@@ -95,12 +95,10 @@ def advice(report: DatasetReport) -> str:
         return (
             f"{best} notes from {note_name(first)} to {note_name(last)}, which are missing inside the range."
         )
-    high = highest_well_known(report.f0_histogram)
-    if report.minutes < ENOUGH_MINUTES:
-        return (
-            f"{best} {ENOUGH_MINUTES - report.minutes:.0f} more minutes, above {note_name(high)} most of all."
-        )
-    return f"{best} {ENOUGH_HIGH_MINUTES + 1:.0f} more minutes above {note_name(high)}."
+    high = note_name(highest_well_known(report.f0_histogram))
+    if report.minutes < ENOUGH_MINUTES - 1:
+        return f"{best} {ENOUGH_MINUTES - report.minutes:.0f} more minutes, above {high} most of all."
+    return f"{best} {ENOUGH_HIGH_MINUTES + 1:.0f} more minutes above {high}."
 
 
 def highest_well_known(histogram: dict[str, float]) -> int:

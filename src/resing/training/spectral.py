@@ -1,6 +1,5 @@
 """Losses on waveforms: log spectra at several resolutions, and the energy distance that teaches noise."""
 
-
 import torch
 from torch import Tensor
 
@@ -39,7 +38,9 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / (mask.sum() * values.shape[-1])
 
 
-def energy_distance(first: Tensor, second: Tensor, target: Tensor, bandwidth_hz: Tensor, n_fft: int, rate: int) -> Tensor:
+def energy_distance(
+    first: Tensor, second: Tensor, target: Tensor, bandwidth_hz: Tensor, n_fft: int, rate: int
+) -> Tensor:
     """Spectral energy distance between generated and real log spectra at one resolution.
 
     With two renderings that differ in their noise only, the mean distance to the target minus half the
@@ -67,10 +68,15 @@ def energy_distance(first: Tensor, second: Tensor, target: Tensor, bandwidth_hz:
     return 0.5 * toward - 0.5 * apart + 0.5 * convergence
 
 
-def mel_distance(generated: Tensor, target: Tensor, bandwidth_hz: Tensor, n_fft: int, n_mels: int, rate: int) -> Tensor:
+def mel_distance(
+    generated: Tensor, target: Tensor, bandwidth_hz: Tensor, n_fft: int, n_mels: int, rate: int
+) -> Tensor:
     """Mean absolute difference of log mels below each clip's bandwidth, at one resolution."""
     filters = mel_filterbank(rate, n_fft, n_mels, 0.0, rate / 2).to(generated)
-    logs = [torch.log(filters @ magnitude(a, n_fft) + FLOOR * filters.sum(1, keepdim=True)) for a in (generated, target)]
+    logs = [
+        torch.log(filters @ magnitude(a, n_fft) + FLOOR * filters.sum(1, keepdim=True))
+        for a in (generated, target)
+    ]
     centres = torch.argmax(filters, dim=1) * (rate / n_fft)
     mask = (centres[None] <= bandwidth_hz[:, None] * 0.97).float().unsqueeze(-1)
     return masked_mean((logs[0] - logs[1]).abs(), mask)

@@ -8,7 +8,7 @@ from resing.nets.acoustic import AcousticNet
 from resing.synthesis.acoustic import AcousticModel
 from resing.training.acoustic import AcousticBatch, acoustic_loss
 from resing.training.dataset import VoiceData
-from resing.training.loop import Randomness
+from resing.training.loop import LoopConfig, Randomness
 from resing.voice import add_voice_adapters
 
 HELD_OUT_NOISE = 1 << 40
@@ -91,3 +91,17 @@ def mean_speaker(vectors: Tensor) -> Tensor:
     """The mean of (K, S) vectors at unit mean square, (S,)."""
     mean = vectors.mean(0)
     return mean * torch.rsqrt(mean.square().mean() + 1e-5)
+
+
+def loop_config(steps: int, training: TrainingConfig) -> LoopConfig:
+    """The loop's settings for a voice that learns for so many steps."""
+    return LoopConfig(
+        steps=steps,
+        learning_rate=training.learning_rate,
+        warmup=min(50, max(1, steps // 10)),
+        ema_decay=training.ema_decay,
+        gradient_clip=training.gradient_clip,
+        checkpoint_every=training.checkpoint_every,
+        validate_every=training.validate_every,
+        seed=training.seed,
+    )
