@@ -64,11 +64,10 @@ def build(data: Path, out: Path, workers: int) -> None:
     """Write the corpus folder: one .npy per array, index.json with the rows and offsets."""
     out.mkdir(parents=True, exist_ok=True)
     table = rows(data)
-    stack = ExitStack()
-    files = {name: stack.enter_context(open(out / f"{name}.raw", "wb")) for name in ARRAYS}
     offsets = dict.fromkeys(ARRAYS, 0)
     index = []
-    with ProcessPoolExecutor(workers) as pool:
+    with ExitStack() as stack, ProcessPoolExecutor(workers) as pool:
+        files = {name: stack.enter_context((out / f"{name}.raw").open("wb")) for name in ARRAYS}
         jobs = [(str(data), r) for r in table]
         for row, arrays in zip(table, pool.map(extract, jobs, chunksize=8), strict=True):
             entry = {k: row[k] for k in ("file", "source", "speaker", "kind", "use")}
@@ -78,7 +77,6 @@ def build(data: Path, out: Path, workers: int) -> None:
                 entry[name] = [offsets[name], len(values)]
                 offsets[name] += len(values)
             index.append(entry)
-    stack.close()
     (out / "index.json").write_text(json.dumps(index))
 
 

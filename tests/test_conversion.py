@@ -1,5 +1,7 @@
 """The Converter: exact length, no seams, silence stays silent, and the same again from the record."""
 
+import errno
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -202,3 +204,70 @@ def test_a_model_that_is_not_finite_writes_nothing(converter, song, tmp_path, mo
     with pytest.raises(AudioError, match="not finite"):
         converter.convert(song, tmp_path / "out.wav", FAST)
     assert [p.name for p in tmp_path.iterdir()] == ["song.wav"]
+
+
+def test_opus_has_its_own_rate_and_the_exact_length(converter, tmp_path, sung_vowel) -> None:
+    soundfile.write(tmp_path / "in.wav", sung_vowel(220.0, 1.0, sample_rate=96000)[:95001], 96000)
+    converter.convert(tmp_path / "in.wav", tmp_path / "out.opus", FAST)
+    after, rate = soundfile.read(tmp_path / "out.opus")
+    assert rate == 48000 and len(after) == round(95001 / 2)
+
+
+def test_silence_costs_no_network(converter, tmp_path, sung_vowel, monkeypatch) -> None:
+    audio = np.concatenate([0.3 * sung_vowel(220.0, 0.6), np.zeros(5 * 44100, np.float32)])
+    soundfile.write(tmp_path / "in.wav", audio, 44100, subtype="FLOAT")
+    calls = []
+    sample = AcousticModel.sample
+    monkeypatch.setattr(AcousticModel, "sample", lambda *a, **k: calls.append(1) or sample(*a, **k))
+    converter.convert(tmp_path / "in.wav", tmp_path / "out.wav", FAST)
+    assert len(calls) == 1
+    assert not soundfile.read(tmp_path / "out.wav")[0][44100:].any()
+
+
+def test_a_full_disk_is_told_and_nothing_is_left(converter, song, tmp_path, monkeypatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, _: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(conversion.tempfile, "TemporaryFile", lambda **_: Full())
+    with pytest.raises(
+        AudioError, match=r"out\.wav: cannot be written \(No space left on device\); free some"
+    ):
+        converter.convert(song, tmp_path / "out.wav", FAST)
+    assert [p.name for p in tmp_path.iterdir()] == ["song.wav"]
+
+
+def test_an_output_that_was_there_survives_an_interrupted_one(converter, song, tmp_path, monkeypatch) -> None:
+    def interrupt(self: object, audio: np.ndarray) -> None:
+        raise KeyboardInterrupt
+
+    converter.convert(song, tmp_path / "out.wav", FAST)
+    before = (tmp_path / "out.wav").read_bytes()
+    monkeypatch.setattr(conversion.files.AudioWriter, "write", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        converter.convert(song, tmp_path / "out.wav", FAST.model_copy(update={"seed": 9}))
+    assert (tmp_path / "out.wav").read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.wav", "out.wav.json", "song.wav"]
+
+
+def test_memory_does_not_grow_with_the_song(converter, tmp_path, sung_phrase, monkeypatch) -> None:
+    """Longest arrays that the networks and the writer ever see are those of one window."""
+    longest: dict[str, int] = {}
+    sample, write = AcousticModel.sample, conversion.files.AudioWriter.write
+
+    def watched(self: AcousticModel, units: torch.Tensor, *a: object, **k: object) -> torch.Tensor:
+        longest["frames"] = max(longest.get("frames", 0), units.shape[-1])
+        return sample(self, units, *a, **k)
+
+    def written(self: object, audio: np.ndarray) -> None:
+        longest["samples"] = max(longest.get("samples", 0), audio.shape[1])
+        write(self, audio)
+
+    monkeypatch.setattr(AcousticModel, "sample", watched)
+    monkeypatch.setattr(conversion.files.AudioWriter, "write", written)
+    monkeypatch.setattr(conversion, "BLOCK", 10000)
+    soundfile.write(tmp_path / "in.wav", 0.3 * sung_phrase([(220.0, 1.0)] * 8), 44100)
+    converter.convert(tmp_path / "in.wav", tmp_path / "out.wav", FAST)
+    reach = converter.acoustic.halo_frames("heun", 1) + converter.vocoder.halo_frames
+    assert longest["frames"] <= round(0.7 * AUDIO.frame_rate) + 2 * reach
+    assert longest["samples"] <= 10000

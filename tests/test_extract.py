@@ -106,7 +106,7 @@ def test_notes_are_heard_where_they_are_sung(encoder, song) -> None:
             assert (features.loudness[inside] <= -60).all() and (features.loudness >= FLOOR_DB).all()
 
 
-@pytest.mark.parametrize("gain", [0.003, 0.1, 5.0])
+@pytest.mark.parametrize("gain", [0.02, 0.1, 5.0])
 def test_a_quiet_song_is_heard_like_a_loud_one(encoder, song, gain: float) -> None:
     usual, other = (extract_array(x, RATE, AUDIO, FEATURES, encoder) for x in (song, song * np.float32(gain)))
     assert other.song_level_db - usual.song_level_db == pytest.approx(20 * np.log10(gain), abs=0.1)
@@ -149,8 +149,10 @@ def test_a_file_is_heard_as_the_same_samples_in_memory(encoder, song, tmp_path) 
 
 
 def test_channels_keep_their_balance(encoder, song, tmp_path) -> None:
+    soundfile.write(tmp_path / "in.wav", np.stack([song, 0.5 * song], 1), RATE, subtype="FLOAT")
+    np.testing.assert_allclose(heard(tmp_path / "in.wav", encoder).balance, [4 / 3, 2 / 3], atol=1e-3)
     soundfile.write(tmp_path / "in.wav", np.stack([song, 0.5 * song, 0 * song], 1), RATE, subtype="FLOAT")
-    np.testing.assert_allclose(heard(tmp_path / "in.wav", encoder).balance, [2.0, 1.0, 0.0], atol=1e-3)
+    np.testing.assert_allclose(heard(tmp_path / "in.wav", encoder).balance, [1.0, 0.5, 0.0], atol=1e-3)
 
 
 def test_opposite_channels_are_both_heard(encoder, song, tmp_path) -> None:
@@ -187,7 +189,7 @@ def test_refusals(encoder, song, tmp_path) -> None:
     with pytest.raises(AudioError, match=r"0\.00 s of sound"):
         hear(song[:0])
     with pytest.raises(
-        AudioError, match=r"take 3: holds no singing: .* -100 dB, expected more than -70 dB; check"
+        AudioError, match=r"take 3: holds no singing: .* -100 dB, expected over -70 dB; check"
     ):
         hear(np.zeros(RATE, np.float32))
     with pytest.raises(AudioError, match="holds no singing"):

@@ -228,6 +228,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The `resing` command."""
+    # Read by OpenMP when torch loads: waiting threads sleep, else a shared machine is ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     sys.exit(run())
 

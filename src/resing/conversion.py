@@ -96,7 +96,7 @@ class Converter:
         tell = progress or (lambda stage, done, total: None)
         out = files.check_output(source, out)
         recording = open_recording(source, options.start_seconds, options.end_seconds)
-        writer = files.AudioWriter(out, _output_rate(recording.sample_rate), len(recording.weights))
+        writer = files.AudioWriter(out, _output_rate(recording.sample_rate, out), len(recording.weights))
         with watch("listen"):
             features = extract_recording(
                 recording,
@@ -106,7 +106,7 @@ class Converter:
                 lambda share: tell("listen", share, 1.0),
             )
         score, transpose, moved = self._arrange(features, options)
-        with tempfile.TemporaryFile(dir=out.parent, prefix=".resing-", suffix=".part") as scratch:
+        with _scratch_beside(out) as scratch:
             with watch("sing"):
                 peak = self._render(score, options, scratch, tell)
             with watch("write"):
@@ -172,6 +172,9 @@ class Converter:
     def render_window(self, score: Score, start: int, stop: int, options: ConvertOptions) -> np.ndarray:
         """Samples of the frames start..stop, the same whatever the window, (n,) float32."""
         frames, hop = len(score.f0), self.voice.audio.hop_length
+        gate = _gate(score.features.silent, start, stop, hop)
+        if not gate.any():
+            return gate
         inner = max(0, start - self.vocoder.halo_frames), min(frames, stop + self.vocoder.halo_frames)
         reach = self.acoustic.halo_frames(options.sampler, options.steps)
         outer = max(0, inner[0] - reach), min(frames, inner[1] + reach)
@@ -181,7 +184,7 @@ class Converter:
         )
         audio = self.vocoder(mel, f0, voiced, phase=phase, start_frame=inner[0], seed=options.seed)[0].numpy()
         audio = audio[(start - inner[0]) * hop : (stop - inner[0]) * hop]
-        return audio * _gate(score.features.silent, start, stop, hop)
+        return audio * gate
 
     def _sample(self, score: Score, start: int, stop: int, options: ConvertOptions) -> torch.Tensor:
         """Mel of the frames start..stop, (1, M, T)."""
@@ -286,7 +289,22 @@ def _batch(values: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(values.astype(np.float32))[None]
 
 
-def _output_rate(source_rate: int) -> int:
+@contextlib.contextmanager
+def _scratch_beside(out: Path) -> Iterator[BinaryIO]:
+    """A nameless file on the disk of `out`, gone at the end whatever happens."""
+    try:
+        with tempfile.TemporaryFile(dir=out.parent, prefix=".resing-", suffix=".part") as file:
+            yield file
+    except OSError as error:
+        raise AudioError(
+            f"{out}: cannot be written ({error.strerror}); free some space or write to another disk"
+        ) from error
+
+
+def _output_rate(source_rate: int, out: Path) -> int:
+    """The source's own rate if it is a usual one; Opus has one rate only."""
+    if out.suffix.lower() == ".opus":
+        return files.ENCODER_RATES[".opus"][0]
     return source_rate if source_rate in KEPT_RATES else KEPT_RATES[0]
 
 
@@ -311,7 +329,7 @@ def _final_gain(features: Features, peak: float) -> tuple[float, float]:
 
 def _write(writer: files.AudioWriter, scratch: BinaryIO, features: Features, gain: float) -> None:
     """The rendered song in the source's channels, at the output's rate, cut to the source's length."""
-    house, rate = features.audio.sample_rate, _output_rate(features.source_rate)
+    house, rate = features.audio.sample_rate, _output_rate(features.source_rate, writer.path)
     left = resampled_length(features.source_samples, features.source_rate, rate)
     resampler = Resampler(house, rate, 1)
     factor = (features.balance * gain)[:, None].astype(np.float32)

@@ -236,22 +236,25 @@ def overlapping(
 
 
 class _Tally:
-    """Counts samples and energies of what passes."""
+    """Counts samples and products of channels, (channels, channels), of what passes."""
 
-    def __init__(self, weights: np.ndarray) -> None:
-        self.samples, self.weights = 0, weights
-        self.energies, self.mono_energy = np.zeros(len(weights)), 0.0
+    def __init__(self, channels: int) -> None:
+        self.samples, self.products = 0, np.zeros((channels, channels))
 
     def watch(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         for block in blocks:
             self.samples += block.shape[1]
-            self.energies += np.square(block, dtype=np.float64).sum(axis=1)
-            self.mono_energy += float(np.square(self.weights @ block, dtype=np.float64).sum())
+            self.products += block @ block.T
             yield block
+
+    def balance(self, weights: np.ndarray) -> np.ndarray:
+        """Level of each channel as a factor on that of the mix by `weights`, both (channels,)."""
+        mixed = float(weights @ self.products @ weights)
+        return np.sqrt(np.diag(self.products) / max(mixed, 1e-20)).astype(np.float32)
 
 
 def _measure(recording: Recording, config: AudioConfig) -> _Levels:
-    tally = _Tally(recording.weights)
+    tally = _Tally(len(recording.weights))
     watched = Recording(
         recording.name, recording.sample_rate, recording.weights, lambda: tally.watch(recording.blocks())
     )
@@ -273,7 +276,7 @@ def _measure(recording: Recording, config: AudioConfig) -> _Levels:
             f"{recording.name}: holds no singing: its loudest moment has {level.max():.0f} dB, expected over "
             f"{SILENT_DB:.0f} dB; check that it is the right file and not muted"
         )
-    balance = np.sqrt(tally.energies / max(tally.mono_energy, 1e-20)).astype(np.float32)
+    balance = tally.balance(recording.weights)
     return _Levels(level, _level_of_singing(level), tally.samples, balance)
 
 
@@ -306,9 +309,9 @@ def _listen(
     longest = min(content.CHUNK_UNITS * content.UNIT_HOP, round(f0.CHUNK_SECONDS * content.SAMPLE_RATE))
     size = max(longest // step - left - right, 1) * step  # a window with its context is one chunk of each
     total = resampled_length(samples, recording.sample_rate, content.SAMPLE_RATE)
-    quiet = (block * np.float32(gain) for block in recording.mono(content.SAMPLE_RATE))
+    levelled = (block * np.float32(gain) for block in recording.mono(content.SAMPLE_RATE))
     pitch, confidence, units = [], [], []
-    for count, (skip, piece) in enumerate(overlapping(quiet, size, left * step, right * step), 1):
+    for count, (skip, piece) in enumerate(overlapping(levelled, size, left * step, right * step), 1):
         hz, sure = f0.swift_frames(piece, config)
         wanted = slice(skip // f0.SWIFT_HOP, (skip + size) // f0.SWIFT_HOP)
         pitch.append(hz[wanted])
