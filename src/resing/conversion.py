@@ -135,6 +135,7 @@ class Converter:
             )
         if options.sampler == "auto":
             options = options.model_copy(update={"sampler": self.acoustic.default_sampler()})
+        self.acoustic.check_sampler(options.sampler)
         return options
 
     def _arrange(self, features: Features, options: ConvertOptions) -> tuple[Score, float, pitch.RangeReport]:
@@ -214,7 +215,7 @@ class Converter:
     ) -> ConversionRecord:
         return ConversionRecord(
             resing=__version__,
-            source=str(source),
+            source=str(Path(source).absolute()),
             source_sha256=checkpoint.file_hash(source),
             out=str(out),
             voice=self.voice.card.name,

@@ -69,6 +69,20 @@ class AcousticModel:
         """The sampler that fits what the denoiser predicts."""
         return "heun" if self.config.target == "flow" else "dpm-solver++"
 
+    def check_sampler(self, sampler: str) -> str:
+        """The family of samplers that fits what the denoiser predicts, "flow" or "ddpm".
+
+        Raises:
+            ConfigError: `sampler` is not of that family.
+        """
+        family = "flow" if self.config.target == "flow" else "ddpm"
+        if sampler not in diffusion.SAMPLERS[family]:
+            fitting = ", ".join(diffusion.SAMPLERS[family])
+            raise ConfigError(
+                f"sampler {sampler} does not fit a {self.config.target} model; choose one of {fitting}."
+            )
+        return family
+
     def halo_frames(self, sampler: str, steps: int) -> int:
         """Frames of context on each side for window = whole."""
         calls = diffusion.evaluations(sampler, steps) if steps else 0
@@ -117,12 +131,7 @@ class AcousticModel:
         first = self.net.decode(score, voice)
         if steps == 0:
             return denormalise(first)
-        family = "flow" if self.config.target == "flow" else "ddpm"
-        if sampler not in diffusion.SAMPLERS[family]:
-            fitting = ", ".join(diffusion.SAMPLERS[family])
-            raise ConfigError(
-                f"sampler {sampler} does not fit a {self.config.target} model; choose one of {fitting}."
-            )
+        family = self.check_sampler(sampler)
         step = diffusion.SAMPLERS[family][sampler]
         if family == "flow":
             start = diffusion.flow_start(first, self.config.prior_sigma, noise)

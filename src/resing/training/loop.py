@@ -6,6 +6,7 @@ on the same CPU and threads to one that never stopped.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -242,7 +243,10 @@ class Trainer:
         if path.exists():
             lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
             kept = [line for line in lines if json.loads(line)["step"] <= self.step]
-            path.write_text("".join(line + "\n" for line in kept))
+            if kept != path.read_text().splitlines():
+                temporary = path.with_suffix(".part")
+                temporary.write_text("".join(line + "\n" for line in kept))
+                os.replace(temporary, path)
 
 
 class _Averaged:
