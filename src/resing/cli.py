@@ -120,6 +120,9 @@ def convert(
     ] = None,
     seed: Annotated[int | None, _option("seed", "another number gives another take.")] = None,
     steps: Annotated[int | None, _option("steps", "of the sampler: more is slower, 0 skips it.")] = None,
+    temperature: Annotated[
+        float | None, _option("temperature", "noise that the sampler starts from: less is calmer.")
+    ] = None,
     sampler: Annotated[str | None, _option("sampler", "how the mel is drawn from noise.")] = None,
     out_of_range: Annotated[
         str | None,
@@ -140,6 +143,7 @@ def convert(
         end_seconds=to,
         seed=seed,
         steps=steps,
+        temperature=temperature,
         sampler=sampler,
         out_of_range=out_of_range,
     )

@@ -86,7 +86,8 @@ class ConvertOptions(Settings):
     transpose: float | Literal["auto"] = "auto"
     out_of_range: Literal["fold", "clamp"] = "fold"
     sampler: Literal["auto", "euler", "heun", "ddim", "dpm-solver++"] = "auto"
-    steps: int = Field(default=3, ge=0, le=1000)
+    steps: int = Field(default=2, ge=0, le=1000)
+    temperature: float = Field(default=0.3, ge=0, le=1.5)
     seed: int = 0
     start_seconds: float = Field(default=0.0, ge=0)
     end_seconds: float | None = None

@@ -200,6 +200,7 @@ class Converter:
             noise=frame_noise(options.seed + 1, start, stop - start, audio.n_mels)[None],
             sampler=options.sampler,
             steps=options.steps,
+            temperature=options.temperature,
         )
 
     def _record(

@@ -105,6 +105,7 @@ class AcousticModel:
         noise: Tensor,
         sampler: str,
         steps: int,
+        temperature: float = 1.0,
         bandwidth_hz: float = FULL_BAND_HZ,
     ) -> Tensor:
         """Sing the score.
@@ -118,6 +119,7 @@ class AcousticModel:
             noise: standard normal, keyed by absolute frame, (B, M, T).
             sampler: a name of `diffusion.SAMPLERS` that fits the model's target.
             steps: of the sampler; 0 returns the deterministic decoder's mel.
+            temperature: factor on the noise that sampling starts from; less is calmer, with less variation.
             bandwidth_hz: what to sing with.
 
         Returns:
@@ -134,7 +136,7 @@ class AcousticModel:
         family = self.check_sampler(sampler)
         step = diffusion.SAMPLERS[family][sampler]
         if family == "flow":
-            start = diffusion.flow_start(first, self.config.prior_sigma, noise)
+            start = diffusion.flow_start(first, temperature * self.config.prior_sigma, noise)
             mel = step(
                 lambda x, t: self.net.denoise(x, t, first, score, voice),
                 start,
@@ -142,7 +144,7 @@ class AcousticModel:
             )
         else:
             mel = step(
-                self._denoiser(first, score, voice), *self._shallow(first, noise, steps), self.schedule
+                self._denoiser(first, score, voice), *self._shallow(first, temperature * noise, steps), self.schedule
             )
         return denormalise(mel)
 
