@@ -18,6 +18,7 @@ from resing.conversion_record import ConversionRecord
 from resing.errors import AudioError, ConfigError
 from resing.features import content
 from resing.features.content import ContentConfig, ContentEncoder
+from resing.features.loudness import a_weighted_level, song_level
 from resing.synthesis import acoustic, vocoder
 from resing.synthesis.acoustic import AcousticModel
 from resing.synthesis.vocoder import Vocoder, VocoderConfig
@@ -144,6 +145,13 @@ def test_notes_outside_the_range_are_told_and_moved(converter, tmp_path, sung_ph
     )
     assert record.range["above"] == pytest.approx(0.5, abs=0.1)
     assert record.range["moved"] and record.range["moved"][0]["sung"] == "C#5"
+
+
+def test_the_output_is_as_loud_as_the_source(converter, song, tmp_path) -> None:
+    converter.convert(song, tmp_path / "out.wav", FAST)
+    sung = [soundfile.read(p, dtype="float32")[0][20000:-30001] for p in (song, tmp_path / "out.wav")]
+    levels = [song_level(a_weighted_level(torch.from_numpy(x)[None], AUDIO)[0].numpy()) for x in sung]
+    assert levels[1] == pytest.approx(levels[0], abs=0.7)
 
 
 def test_a_loud_voice_is_held_below_full_scale(converter, tmp_path, sung_vowel) -> None:

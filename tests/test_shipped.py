@@ -50,7 +50,9 @@ def test_every_shipped_voice_says_whose_it_is_and_fits_the_models(name: str) -> 
 
 def test_the_demo_sings_the_same_notes_with_another_voice(tmp_path: Path) -> None:
     began = time.monotonic()
-    subprocess.run([sys.executable, "-m", "resing", "demo", "-o", str(tmp_path)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "resing", "demo", "-o", str(tmp_path)], check=True, capture_output=True
+    )
     assert time.monotonic() - began < 300
     made = {p.suffix for p in tmp_path.iterdir()}
     assert {".flac", ".png", ".json"} <= made
@@ -60,7 +62,9 @@ def test_the_demo_sings_the_same_notes_with_another_voice(tmp_path: Path) -> Non
     assert rate == out_rate and len(before) == len(after)
     audio, features = AudioConfig(), FeaturesConfig()
     frames = audio.frame_count(len(before))
-    notes = [track(soxr.resample(x, rate, 16000), frames, audio, features, threads=1) for x in (before, after)]
+    notes = [
+        track(soxr.resample(x, rate, 16000), frames, audio, features, threads=1) for x in (before, after)
+    ]
     sure = (notes[0][1] >= 0.9) & (notes[1][1] >= 0.9)
     assert sure.sum() >= 0.8 * (notes[0][1] >= 0.9).sum()
     cents = 1200 * np.log2(notes[1][0][sure] / notes[0][0][sure])

@@ -27,6 +27,7 @@ from resing.features import content
 from resing.features.content import ContentEncoder
 from resing.features.extract import Features, extract_recording, open_recording
 from resing.features.f0 import fill_unvoiced
+from resing.features.loudness import a_weighted_level, song_level
 from resing.synthesis.noise import frame_noise
 from resing.synthesis.vocoder import Vocoder, phase_at_frames
 from resing.voice import Voice
@@ -110,7 +111,7 @@ class Converter:
             with watch("sing"):
                 peak = self._render(score, options, scratch, tell)
             with watch("write"):
-                gain, limited = _final_gain(features, peak)
+                gain, limited = _final_gain(features, _rendered_level(scratch, features), peak)
                 _write(writer, scratch, features, gain)
         options = options.model_copy(update={"transpose": transpose})
         record = self._record(source, out, options, moved, features, gain, limited, watch.times)
@@ -321,9 +322,19 @@ def _gate(silent: np.ndarray, start: int, stop: int, hop: int) -> np.ndarray:
     return np.interp(np.arange(start * hop, stop * hop) + 0.5, centres, sounding).astype(np.float32)
 
 
-def _final_gain(features: Features, peak: float) -> tuple[float, float]:
-    """Factor from the reference level to the source's, and by how many dB it was lowered against clipping."""
-    wanted = 1.0 / features.reference_gain
+def _rendered_level(scratch: BinaryIO, features: Features) -> float:
+    """The rendered song's level in dB, measured as the source's was, in fixed blocks."""
+    scratch.seek(0)
+    levels, hop = [], features.audio.hop_length
+    while data := scratch.read(4 * (BLOCK // hop * hop)):
+        block = torch.from_numpy(np.frombuffer(data, np.float32).copy())[None]
+        levels.append(a_weighted_level(block, features.audio)[0].numpy())
+    return song_level(np.concatenate(levels)[~features.silent])
+
+
+def _final_gain(features: Features, level_db: float, peak: float) -> tuple[float, float]:
+    """Factor that makes the rendered song as loud as the source, and how many dB clipping held back."""
+    wanted = 10 ** ((features.song_level_db - level_db) / 20)
     highest = HIGHEST_PEAK / max(peak * float(features.balance.max()), 1e-9)
     gain = min(wanted, highest)
     return gain, 20 * math.log10(wanted / gain)

@@ -144,7 +144,9 @@ class AcousticModel:
             )
         else:
             mel = step(
-                self._denoiser(first, score, voice), *self._shallow(first, temperature * noise, steps), self.schedule
+                self._denoiser(first, score, voice),
+                *self._shallow(first, temperature * noise, steps),
+                self.schedule,
             )
         return denormalise(mel)
 
