@@ -19,7 +19,7 @@ from resing.features.f0 import SWIFT_RATE, frame_times, track
 from resing.voice import Voice
 
 SONG = Path(__file__).parent / "assets" / "demo.flac"
-FAVOURITES = ("kumi", "af_aoede", "kathleen")
+FAVOURITES = ("kumi", "af_aoede", "pjs")
 """The first of these that is here sings the demo, else the first of all voices."""
 PICTURE_DB = 90.0
 
