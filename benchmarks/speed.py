@@ -44,7 +44,7 @@ def networks(threads: int) -> list[tuple[str, float]]:
     """Real-time factor of each network on 20 s."""
     import torch
 
-    from resing.config import FeaturesConfig
+    from resing.config import ConvertOptions, FeaturesConfig
     from resing.features.content import ContentEncoder
     from resing.features.f0 import swift_frames
     from resing.synthesis.acoustic import AcousticModel
@@ -60,7 +60,9 @@ def networks(threads: int) -> list[tuple[str, float]]:
     jobs = {
         "pitch (SwiftF0)": lambda: swift_frames(audio, FeaturesConfig(), threads),
         "content encoder": lambda: encoder(audio),
-        "acoustic model, default steps": lambda: base.sample(*score, noise=noise, sampler="heun", steps=3),
+        "acoustic model, default steps": lambda: base.sample(
+            *score, noise=noise, sampler="heun", steps=ConvertOptions().steps
+        ),
         "vocoder": lambda: vocoder(mel, row, row * 0 + 1, phase=row * 0),
     }
     factors = []
