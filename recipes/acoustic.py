@@ -1,6 +1,6 @@
 """Train the multi-voice base model on the corpus.
 
-    python recipes/base.py --corpus CORPUS --run RUN --steps 6000
+    python recipes/acoustic.py --corpus CORPUS --run RUN --steps 6000
     ... --export src/resing/weights/base.safetensors
 
 A third of the pieces are conversions: units and loudness of one voice singing a phrase, f0 and mel of another
