@@ -43,6 +43,8 @@ UNIT_NOISE = 0.12
 class BaseTask:
     """Pieces of every voice, and one voice's words sung by another."""
 
+    conversions = CONVERSIONS
+
     def __init__(self, corpus: Corpus, config: ModelConfig, batch_size: int, frames: int) -> None:
         self.corpus, self.config, self.audio = corpus, config, AudioConfig()
         self.batch_size, self.frames = batch_size, frames
@@ -69,7 +71,7 @@ class BaseTask:
         rng = random.numpy
         rows = []
         for _ in range(self.batch_size):
-            if rng.random() < CONVERSIONS:
+            if rng.random() < self.conversions:
                 voices = self.phrases[rng.integers(len(self.phrases))]
                 source, target = (voices[i] for i in rng.choice(len(voices), 2, replace=False))
             else:

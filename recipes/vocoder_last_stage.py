@@ -1,0 +1,127 @@
+"""Fine-tune the vocoder on the mels that the acoustic model predicts for training clips.
+
+    python recipes/vocoder_last_stage.py --corpus CORPUS --start RUN_OF_VOCODER --run RUN --steps 1500
+    ... --export src/resing/weights/vocoder.safetensors
+
+A vocoder that only ever saw true mels turns the smoother predicted ones breathy. Half of each batch keeps the
+true mels. Repeat it whenever the acoustic model changes; voices stay as they are.
+"""
+
+import argparse
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from acoustic import EDGE, BaseTask
+from corpus import Corpus
+from torch import Tensor
+from vocoder import Batch, VocoderTask, report
+
+from resing.config import ConvertOptions
+from resing.synthesis import diffusion
+from resing.synthesis.acoustic import FULL_BAND_HZ, AcousticModel, denormalise, normalise
+from resing.synthesis.vocoder import VocoderConfig, phase_at_frames, save_vocoder
+from resing.training.acoustic import AcousticBatch
+from resing.training.loop import LoopConfig, Randomness, Trainer
+
+
+@dataclass
+class Heard:
+    """An acoustic batch with the audio (B, N) it was cut from."""
+
+    sung: AcousticBatch
+    reference: Tensor
+    audio: Tensor
+
+
+class Pieces(BaseTask):
+    """The acoustic model's pieces, none of them conversions, with their audio."""
+
+    conversions = 0.0
+
+    def heard(self, random: Randomness) -> Heard:
+        """A batch whose mel and audio are of the same voice."""
+        self.kept: Tensor | None = None
+        sung, reference = self.batch(random)
+        assert self.kept is not None
+        hop = self.audio.hop_length
+        return Heard(sung, reference, self.kept[:, EDGE * hop : -EDGE * hop])
+
+    def _collate(self, rows: list[dict], rng: np.random.Generator) -> tuple[AcousticBatch, Tensor]:
+        self.kept = torch.from_numpy(np.stack([row["audio"] for row in rows]).astype(np.float32))
+        return super()._collate(rows, rng)
+
+
+class LastStageTask(VocoderTask):
+    """Copy-synthesis, half of it from predicted mels."""
+
+    def __init__(self, corpus: Corpus, config: VocoderConfig, batch_size: int, frames: int) -> None:
+        super().__init__(corpus, config, batch_size, frames)
+        self.base = AcousticModel.load()
+        self.pieces = Pieces(corpus, self.base.config, batch_size, frames)
+
+    def batch(self, random: Randomness) -> Batch:
+        """True and predicted mels in turn."""
+        heard = self.pieces.heard(random)
+        sung = heard.sung
+        predicted = self._predict(sung, heard.reference, random)
+        mel = torch.where(torch.arange(len(predicted))[:, None, None] % 2 == 0, predicted, sung.mel)
+        phase = np.stack([phase_at_frames(f0.numpy(), self.audio_config)[:-1] for f0 in sung.f0])
+        return Batch(
+            heard.audio, mel, sung.f0, sung.voiced, torch.from_numpy(phase.astype(np.float32)), sung.bandwidth
+        )
+
+    @torch.no_grad()
+    def _predict(self, sung: AcousticBatch, reference: Tensor, random: Randomness) -> Tensor:
+        """Mel as a conversion would predict it, at the default options."""
+        net, options = self.base.net, ConvertOptions()
+        voice = net.voice(
+            net.speaker_encoder(normalise(reference)), torch.full((len(reference),), FULL_BAND_HZ)
+        )
+        score = net.score(sung.units, sung.f0, sung.voiced, sung.loudness)
+        first = net.decode(score, voice)
+        noise = torch.randn(first.shape, generator=random.torch)
+        start = diffusion.flow_start(first, options.temperature * self.base.config.prior_sigma, noise)
+        times = diffusion.uniform_times(options.steps)
+        mel = diffusion.heun(lambda x, t: net.denoise(x, t, first, score, voice), start, times)
+        return denormalise(mel)
+
+
+def main() -> None:
+    """Fine-tune, or export the averaged weights of a run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--start", type=Path)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--until", type=int)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--frames", type=int, default=72)
+    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--export", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    config = VocoderConfig()
+    task = LastStageTask(Corpus(options.corpus), config, options.batch_size, options.frames)
+    if options.start and not list(options.run.glob("checkpoint-*")):
+        options.run.mkdir(parents=True, exist_ok=True)
+        newest = max(options.start.glob("checkpoint-*.safetensors"))
+        shutil.copy(newest, options.run / newest.name)
+    loop = LoopConfig(
+        steps=options.steps, learning_rate=3e-4, ema_decay=0.995, cooldown=0.06, precision=options.precision,
+        checkpoint_every=100, validate_every=500,
+    )  # fmt: skip
+    trainer = Trainer(task, options.run, loop)
+    if options.export:
+        with trainer.averaged():
+            about = {"trained_on": sorted({c["source"] for c in task.clips}), "steps": trainer.step}
+            save_vocoder(options.export, task.model, config, task.audio_config, **about)
+        return
+    trainer.run(report, options.until)
+
+
+if __name__ == "__main__":
+    main()
