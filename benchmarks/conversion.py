@@ -1,6 +1,6 @@
 """Judge converted clips (similarity, pitch, words, voice quality, silence, length); make the WORLD baseline.
 
-Runs in the environment that scripts/judge-env makes:
+Runs in the environment that scripts/judge-env makes, with the package's source on the path (PYTHONPATH=src):
 
     python benchmarks/conversion.py world clips.json WORLD_FOLDER --data ../shared/data
     python benchmarks/conversion.py judge clips.json WORLD_FOLDER/clips.json --whisper WHISPER --out RESULTS
@@ -21,12 +21,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import measures
 import numpy as np
 import soundfile
 import soxr
 import tables
-from measures import FRAME_SECONDS, Pitch
+
+from resing.scoring import metrics
+from resing.scoring.metrics import FRAME_SECONDS, Pitch
 
 HEARING_RATE = 16000  # the pitch tracker's, the embedder's and the recogniser's
 FULL_RATE = 44100  # long-term spectra
@@ -120,7 +121,7 @@ class Clip:
     @cached_property
     def active(self) -> np.ndarray:
         """Where it sounds at 16 kHz, bool (N,)."""
-        return measures.active_samples(self.audio_16k, HEARING_RATE)
+        return metrics.active_samples(self.audio_16k, HEARING_RATE)
 
     @cached_property
     def active_frames(self) -> np.ndarray:
@@ -130,7 +131,7 @@ class Clip:
     @cached_property
     def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
         full = soxr.resample(self.audio, self.sample_rate, FULL_RATE)
-        frequencies, density = measures.long_term_spectrum(full, FULL_RATE)
+        frequencies, density = metrics.long_term_spectrum(full, FULL_RATE)
         return frequencies, np.where(frequencies <= self.sample_rate / 2, density, 0.0)
 
     @cached_property
@@ -139,11 +140,10 @@ class Clip:
 
     def quality(self, pitch: Pitch) -> dict[str, float | None]:
         """Medians of HNR, HNR above 2 kHz and CPP, in dB, at the pitch's confident frames."""
-        high: Measure = partial(measures.hnr, low_hz=HIGH_BAND_HZ)
-        kinds: dict[str, Measure] = {"hnr_db": measures.hnr, "hnr_high_db": high, "cpp_db": measures.cpp}
+        high: Measure = partial(metrics.hnr, low_hz=HIGH_BAND_HZ)
+        kinds: dict[str, Measure] = {"hnr_db": metrics.hnr, "hnr_high_db": high, "cpp_db": metrics.cpp}
         return {
-            name: measures.median_at(kind, self.audio_16k, HEARING_RATE, pitch)
-            for name, kind in kinds.items()
+            name: metrics.median_at(kind, self.audio_16k, HEARING_RATE, pitch) for name, kind in kinds.items()
         }
 
 
@@ -184,20 +184,20 @@ def listen_to_target(rows: list[dict[str, str]], data: Path, ears: Ears) -> Targ
     """The target of its recordings; short clips are joined before they are cut into windows."""
     clips = [Clip(data / row["file"], ears) for row in rows]
     joined = np.concatenate([clip.audio_16k[clip.active] for clip in clips])
-    embeddings = measures.unit(ears.embed(joined, measures.window_edges(len(joined), HEARING_RATE)))
+    embeddings = metrics.unit(ears.embed(joined, metrics.window_edges(len(joined), HEARING_RATE)))
     weights = np.array([clip.active.sum() for clip in clips], dtype=np.float64)
     density = np.average([clip.spectrum[1] for clip in clips], axis=0, weights=weights)
-    sung = [clip.pitch.f0[clip.pitch.confidence >= measures.CONFIDENT] for clip in clips]
+    sung = [clip.pitch.f0[clip.pitch.confidence >= metrics.CONFIDENT] for clip in clips]
     qualities = [clip.own_quality for clip in clips]
     counts = np.array([len(f0) for f0 in sung])
     quality = {
-        key: measures.weighted_median([q[key] for q in qualities], counts)
+        key: metrics.weighted_median([q[key] for q in qualities], counts)
         for key in ("hnr_db", "hnr_high_db", "cpp_db")
     }
     return Target(
         seconds=len(joined) / HEARING_RATE,
-        centroid=measures.unit(embeddings.mean(axis=0)),
-        ceiling=measures.leave_one_out(embeddings),
+        centroid=metrics.unit(embeddings.mean(axis=0)),
+        ceiling=metrics.leave_one_out(embeddings),
         spectrum=(clips[0].spectrum[0], density),
         bandwidth_hz=float(np.median([float(row["bandwidth_hz"]) for row in rows])),
         median_f0_hz=float(np.median(np.concatenate(sung))),
@@ -211,7 +211,7 @@ def similarity(source: Clip, output: Clip, target: Target) -> Json:
     active = source.active[:n]
     if active.sum() < HEARING_RATE // 2:  # too little to know a voice by
         return {}
-    edges = measures.window_edges(int(active.sum()), HEARING_RATE)
+    edges = metrics.window_edges(int(active.sum()), HEARING_RATE)
     before, after = (source.ears.embed(clip.audio_16k[:n][active], edges) for clip in (source, output))
     to_target, to_source = (
         float(np.mean(after @ target.centroid)),
@@ -230,27 +230,27 @@ def similarity(source: Clip, output: Clip, target: Target) -> Json:
 def judge_sound(source: Clip, output: Clip, transpose: float, target: Target) -> Json:
     """Everything but words and similarity, of one converted clip."""
     rates = (source.sample_rate, output.sample_rate)
-    quality = output.quality(measures.expected_pitch(source.pitch, output.pitch, transpose))
+    quality = output.quality(metrics.expected_pitch(source.pitch, output.pitch, transpose))
     own = source.own_quality
-    result: Json = dict(measures.pitch_agreement(source.pitch, output.pitch, transpose, source.active_frames))
+    result: Json = dict(metrics.pitch_agreement(source.pitch, output.pitch, transpose, source.active_frames))
     for key, value in quality.items():
         known = [float(q[key] or 0.0) for q in (own, target.quality) if q[key] is not None]
         result |= {key: value, f"source_{key}": own[key]}
         if value is not None and known:
             reference = min(known)
             result[f"{key}_change"] = value - reference if "hnr" in key else value / reference
-    deficit, centre = measures.worst_deficit(output.spectrum, target.spectrum, target.bandwidth_hz)
-    levels = [measures.active_level(measures.frame_levels(c.audio, c.sample_rate)) for c in (source, output)]
+    deficit, centre = metrics.worst_deficit(output.spectrum, target.spectrum, target.bandwidth_hz)
+    levels = [metrics.active_level(metrics.frame_levels(c.audio, c.sample_rate)) for c in (source, output)]
     return result | {
-        **measures.silence_floor(source.audio, output.audio, rates),
+        **metrics.silence_floor(source.audio, output.audio, rates),
         "worst_band_db": deficit,
         "worst_band_hz": centre,
-        "bandwidth_hz": measures.bandwidth(*output.spectrum),
+        "bandwidth_hz": metrics.bandwidth(*output.spectrum),
         "loudness_change_db": levels[1] - levels[0],
-        "clipped_runs": measures.clipped_runs(output.audio),
+        "clipped_runs": metrics.clipped_runs(output.audio),
         "over_full_scale": int(np.count_nonzero(np.abs(output.audio) > 1.0)),
         "not_finite": int(np.count_nonzero(~np.isfinite(output.raw))),
-        "length_difference": measures.length_difference(len(source.raw), len(output.raw), rates),
+        "length_difference": metrics.length_difference(len(source.raw), len(output.raw), rates),
     }
 
 
@@ -284,7 +284,7 @@ class Words:
         """Character error rate on letters alone."""
         import jiwer
 
-        return float(jiwer.cer(measures.letters(reference), measures.letters(heard)))
+        return float(jiwer.cer(metrics.letters(reference), metrics.letters(heard)))
 
 
 def find(path: str, data: Path) -> Path:
@@ -337,7 +337,7 @@ def world_shift(source: Path, output: Path, transpose: float, target_f0_hz: floa
     f0, times = pyworld.harvest(audio, rate, f0_floor=50.0, f0_ceil=1100.0)
     envelope = pyworld.cheaptrick(audio, f0, times, rate)  # (T, bins)
     aperiodicity = pyworld.d4c(audio, f0, times, rate)
-    sung = clip.pitch.f0[clip.pitch.confidence >= measures.CONFIDENT]
+    sung = clip.pitch.f0[clip.pitch.confidence >= metrics.CONFIDENT]
     ratio = (target_f0_hz / float(np.median(sung))) ** (1.0 / 3.0) if len(sung) else 1.0
     bins = np.arange(envelope.shape[1])
     warped = np.stack([np.exp(np.interp(bins / ratio, bins, frame)) for frame in np.log(envelope)])

@@ -3,7 +3,8 @@
     python benchmarks/vocoder.py render --data ../shared/data --out COPIES [--weights FILE]
     python benchmarks/vocoder.py judge COPIES --data ../shared/data
 
-The first runs in the package's environment, the second in the judge's (scripts/judge-env).
+The first runs in the package's environment, the second in the judge's (scripts/judge-env), with the package's
+source on the path (PYTHONPATH=src).
 
 Clips are `dev-test` only: two of each voice kind, voices heard in training and voices never heard.
 """
@@ -100,8 +101,9 @@ def world(audio: np.ndarray) -> np.ndarray:
 def figures(source: Path, copy: Path, bandwidth: float, ears: object) -> dict[str, float | None]:
     """Every figure of one copy against its recording."""
     from conversion import Clip
-    from measures import pitch_agreement, silence_floor, worst_deficit
     from pesq import pesq
+
+    from resing.scoring.metrics import pitch_agreement, silence_floor, worst_deficit
 
     a, b = Clip(source, ears), Clip(copy, ears)  # type: ignore[arg-type]
     quality, own = b.quality(a.pitch), a.own_quality

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from resing.config import ConvertOptions, TrainingConfig
     from resing.conversion import convert
     from resing.errors import ResingError
+    from resing.scoring.compare import compare
+    from resing.scoring.score import score
     from resing.training.create import create_voice
     from resing.voice import Voice
 
@@ -21,8 +23,10 @@ __all__ = [
     "TrainingConfig",
     "Voice",
     "__version__",
+    "compare",
     "convert",
     "create_voice",
+    "score",
 ]
 
 _HOMES = {
@@ -30,8 +34,10 @@ _HOMES = {
     "ResingError": "resing.errors",
     "TrainingConfig": "resing.config",
     "Voice": "resing.voice",
+    "compare": "resing.scoring.compare",
     "convert": "resing.conversion",
     "create_voice": "resing.training.create",
+    "score": "resing.scoring.score",
 }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 from cyclopts import App, CycloptsError, Parameter, Token
 from pydantic import ValidationError
 
-from resing import __version__, cli_train, cli_voice
+from resing import __version__, cli_score, cli_train, cli_voice
 from resing.cli_output import Json, clock, progress, say, show_json
 from resing.config import ConvertOptions, explain
 from resing.errors import ConfigError, ResingError
@@ -34,6 +34,8 @@ cli_voice.app.command(cli_train.create)
 app.command(cli_train.prepare)
 app.command(cli_train.train)
 app.command(cli_train.resume)
+app.command(cli_score.score)
+app.command(cli_score.compare)
 
 
 def parse_time(text: str) -> float:

@@ -1,32 +1,60 @@
 """Measures of a converted clip as pure functions over NumPy arrays; no model, no file.
 
 Every function takes mono audio as float (N,). Frames of the pitch tracker are 16 ms apart: frame t is centred
-at `t * FRAME_SECONDS`.
+at `t * FRAME_SECONDS`. melody.py compares melodies, timing.py compares times, artefacts.py points at places.
 """
 
 import itertools
 import math
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
+import soxr
 
-FRAME_SECONDS = 0.016
-CONFIDENT = 0.9  # a frame whose pitch counts
-VOICED = 0.5  # SwiftF0's own calibrated threshold
+from resing.scoring.melody import CONFIDENT, FRAME_SECONDS, VOICED, Pitch, expected_pitch, pitch_agreement
+from resing.scoring.places import runs
+
+__all__ = [
+    "CONFIDENT",
+    "EMPTY_DB",
+    "FRAME_SECONDS",
+    "LEVEL_SECONDS",
+    "SILENCE_SECONDS",
+    "SILENT_DB",
+    "VOICED",
+    "Pitch",
+    "active_level",
+    "active_samples",
+    "band_levels",
+    "bandwidth",
+    "clipped_runs",
+    "cpp",
+    "decibels",
+    "expected_pitch",
+    "frame_levels",
+    "hnr",
+    "leave_one_out",
+    "length_difference",
+    "letters",
+    "long_term_spectrum",
+    "loudness_lufs",
+    "median_at",
+    "not_finite",
+    "pitch_agreement",
+    "runs",
+    "silence_floor",
+    "true_peak_dbtp",
+    "unit",
+    "weighted_median",
+    "window_edges",
+    "worst_deficit",
+]
+
 LEVEL_SECONDS = 0.01
 SILENT_DB = -40.0  # below the active level
 SILENCE_SECONDS = 0.15
 EMPTY_DB = -120.0
-
-
-@dataclass(frozen=True)
-class Pitch:
-    """What a tracker heard: f0 in Hz and confidence in [0, 1], (T,) each."""
-
-    f0: np.ndarray
-    confidence: np.ndarray
 
 
 def decibels(power: np.ndarray | float) -> np.ndarray:
@@ -44,76 +72,19 @@ def frame_levels(audio: np.ndarray, sample_rate: int) -> np.ndarray:
 
 def active_level(levels: np.ndarray) -> float:
     """Mean level in dB of the frames within 20 dB of the 95th percentile: how loud it is while it sounds."""
+    if not len(levels):
+        return EMPTY_DB
     loud = levels[levels >= np.percentile(levels, 95) - 20.0]
     return float(decibels(np.mean(10.0 ** (loud / 10.0))))
 
 
 def active_samples(audio: np.ndarray, sample_rate: int, hangover_seconds: float = 0.2) -> np.ndarray:
-    """Where the singer sounds, bool (N,): within 40 dB of the active level, widened by the hangover on both
-    sides."""
+    """Where the singer sounds, within 40 dB of the active level, and the hangover around it, bool (N,)."""
     levels = frame_levels(audio, sample_rate)
     width = 2 * round(hangover_seconds / LEVEL_SECONDS) + 1
     loud = (levels > max(active_level(levels) + SILENT_DB, -80.0)).astype(np.float64)
     wide = np.convolve(loud, np.ones(width), mode="full")[width // 2 : width // 2 + len(loud)] > 0.5
     return np.repeat(wide, round(LEVEL_SECONDS * sample_rate))[: len(audio)]
-
-
-def runs(mask: np.ndarray) -> np.ndarray:
-    """First and past-last index of each run of True, (R, 2)."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], mask, [False])).astype(np.int8)))
-    return edges.reshape(-1, 2)
-
-
-def pitch_agreement(
-    source: Pitch, output: Pitch, transpose: float, active: np.ndarray
-) -> dict[str, float | None]:
-    """How well the output keeps the melody; the requested shift is removed, never fitted.
-
-    Args:
-        source: pitch of the source.
-        output: pitch of the output; frames that it lacks count as not confident.
-        transpose: the requested shift in semitones.
-        active: where the source sounds, bool (T,) at the tracker's frames.
-
-    Returns:
-        coverage: share of the source's confident frames that are confident in the output.
-        f0_rmse_cents, f0_median_cents: of the absolute difference on frames confident in both.
-        f0_fine_rmse_cents: the same without gross errors; gross_share: off by more than 20 %; octave_share:
-            off by one octave within a semitone.
-        f0_correlation: of log f0, where the source moves by at least 100 cents, else None.
-        voicing_error: share of the sounding frames whose voicing differs.
-    """
-    n = min(len(source.f0), len(active))
-    missing = max(0, n - len(output.f0))
-    output = Pitch(np.pad(output.f0, (0, missing)), np.pad(output.confidence, (0, missing)))
-    sure = source.confidence[:n] >= CONFIDENT
-    both = sure & (output.confidence[:n] >= CONFIDENT)
-    differs = (source.confidence[:n] >= VOICED) != (output.confidence[:n] >= VOICED)
-    result: dict[str, float | None] = {
-        "coverage": float(both.sum() / sure.sum()) if sure.any() else None,
-        "voicing_error": float(differs[active[:n]].mean()) if active[:n].any() else None,
-    }
-    return result | _deviation(
-        1200.0 * np.log2(source.f0[:n][both]), 1200.0 * np.log2(output.f0[:n][both]), transpose
-    )
-
-
-def _deviation(
-    source_cents: np.ndarray, output_cents: np.ndarray, transpose: float
-) -> dict[str, float | None]:
-    """Pitch figures of `pitch_agreement` over the frames confident in both, (F,) each; None without one."""
-    cents = output_cents - source_cents - 100.0 * transpose
-    fine = np.abs(cents) <= 1200.0 * np.log2(1.2)
-    some = len(cents) > 0
-    moves = some and np.ptp(np.percentile(source_cents, [5, 95])) >= 100.0 and np.std(output_cents) > 0
-    return {
-        "f0_rmse_cents": float(np.sqrt(np.mean(cents**2))) if some else None,
-        "f0_median_cents": float(np.median(np.abs(cents))) if some else None,
-        "f0_fine_rmse_cents": float(np.sqrt(np.mean(cents[fine] ** 2))) if fine.any() else None,
-        "gross_share": float(np.mean(~fine)) if some else None,
-        "octave_share": float(np.mean(np.abs(np.abs(cents) - 1200.0) < 100.0)) if some else None,
-        "f0_correlation": float(np.corrcoef(source_cents, output_cents)[0, 1]) if moves else None,
-    }
 
 
 def _windowed(audio: np.ndarray, centres: np.ndarray, size: int) -> np.ndarray:
@@ -223,8 +194,7 @@ def long_term_spectrum(
 
 
 def band_levels(frequencies: np.ndarray, density: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Third-octave levels in dB relative to the mean density of 200 to 4000 Hz, (bands,); no bin:
-    EMPTY_DB."""
+    """Third-octave levels in dB over the mean density of 200 to 4000 Hz, (bands,); no bin: EMPTY_DB."""
     middle = (frequencies >= 200.0) & (frequencies <= 4000.0)
     reference = max(float(density[middle].mean()), 1e-30)
     third = 2.0 ** (1.0 / 6.0)
@@ -235,9 +205,10 @@ def band_levels(frequencies: np.ndarray, density: np.ndarray, centres: np.ndarra
 def worst_deficit(
     output: tuple[np.ndarray, np.ndarray], target: tuple[np.ndarray, np.ndarray], bandwidth_hz: float
 ) -> tuple[float, float]:
-    """The third octave between 4 and 16 kHz that lacks most against the target: its level difference in dB
-    (negative where the output lacks) and centre in Hz; only bands wholly inside the target's real bandwidth
-    are heard."""
+    """The third octave between 4 and 16 kHz that lacks most against the target, in dB, and its centre in Hz.
+
+    Negative where the output lacks; only bands wholly inside the target's real bandwidth are heard.
+    """
     centres = 1000.0 * 2.0 ** (np.arange(6, 13) / 3.0)  # 4 to 16 kHz
     centres = centres[centres * 2.0 ** (1.0 / 6.0) <= max(bandwidth_hz, 4500.0)]
     difference = band_levels(*output, centres) - band_levels(*target, centres)
@@ -290,6 +261,61 @@ def clipped_runs(audio: np.ndarray, shortest: int = 3) -> int:
     return int(sum(np.count_nonzero(np.diff(top, axis=1) >= shortest) for top in tops))
 
 
+def loudness_lufs(audio: np.ndarray, sample_rate: int) -> float:
+    """Integrated loudness of one channel in LUFS; nothing above -70 LUFS: EMPTY_DB.
+
+    ITU-R BS.1770-4, annex 1: K-weighting, blocks of 400 ms every 100 ms, gates at -70 LUFS and 10 LU under
+    the mean of what passes the first.
+    """
+    step = round(0.1 * sample_rate)
+    weighted = _k_weighted(np.pad(audio.astype(np.float64), (0, max(0, 4 * step - len(audio)))), sample_rate)
+    steps = np.add.reduceat(weighted**2, np.arange(0, len(weighted) // step * step, step))
+    steps[-1] -= np.sum(weighted[len(weighted) // step * step :] ** 2)
+    power = np.convolve(steps, np.ones(4), mode="valid") / (4 * step)
+    loud = power[power > 10.0 ** ((-70.0 + 0.691) / 10.0)]
+    if not len(loud):
+        return EMPTY_DB
+    return float(-0.691 + decibels(loud[loud > 0.1 * loud.mean()].mean()))
+
+
+def _k_weighted(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Audio through the two filters of BS.1770, (N,).
+
+    Their analogue prototypes make them fit any rate (De Man, Evaluation of implementations of the EBU R128
+    loudness measurement, AES 145, 2018).
+    """
+    n_fft = (len(audio) + sample_rate) // 16384 * 16384 + 16384  # a second of zeros for them to ring out
+    z = np.exp(-2j * np.pi * np.arange(n_fft // 2 + 1) / n_fft)
+    response = np.ones(len(z), complex)
+    gain = 10.0 ** (3.999843853973347 / 20.0)
+    for hertz, q, high, middle in (
+        (1681.974450955533, 0.7071752369554196, gain, gain**0.4996667741545416),
+        (38.13547087602444, 0.5003270373238773, 1.0, 0.0),
+    ):
+        k = math.tan(math.pi * hertz / sample_rate)
+        low = k * k if middle else 0.0  # the shelf passes what lies below it, the high-pass nothing
+        below = np.polyval([1.0 - k / q + k * k, 2.0 * (k * k - 1.0), 1.0 + k / q + k * k], z)
+        above = [high - middle * k / q + low, 2.0 * (low - high), high + middle * k / q + low]
+        scale = 1.0 if middle else 1.0 + k / q + k * k  # the standard's second filter has numerator 1, -2, 1
+        response *= scale * np.polyval(above, z) / below
+    return np.fft.irfft(np.fft.rfft(audio, n_fft) * response, n_fft)[: len(audio)]
+
+
+def true_peak_dbtp(audio: np.ndarray, sample_rate: int) -> float:
+    """Highest peak between the samples in dB re full scale (ITU-R BS.1770-4, annex 2: 4 x the rate)."""
+    peak, size, halo = 0.0, 10 * sample_rate, 1024
+    for start in range(0, len(audio), size):
+        first = max(0, start - halo)
+        fine = soxr.resample(audio[first : start + size + halo], sample_rate, 4 * sample_rate)
+        peak = max(peak, float(np.max(np.abs(fine[4 * (start - first) :][: 4 * size]), initial=0.0)))
+    return float(decibels(peak**2))
+
+
+def not_finite(audio: np.ndarray) -> int:
+    """Number of samples that are no number at all."""
+    return int(np.count_nonzero(~np.isfinite(audio)))
+
+
 def length_difference(source_samples: int, output_samples: int, rates: tuple[int, int]) -> int:
     """Samples, at the output's rate, by which the output is longer than its source."""
     return output_samples - round(source_samples * rates[1] / rates[0])
@@ -308,8 +334,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def leave_one_out(embeddings: np.ndarray) -> float:
-    """Mean cosine of each window with the centroid of all others, (W, D): the ceiling of similarity; W at
-    least 2."""
+    """Mean cosine of each window with the centroid of all others, (W, D), W >= 2: similarity's ceiling."""
     others = unit(embeddings.sum(axis=0, keepdims=True) - embeddings)
     return float(np.mean(np.sum(unit(embeddings) * others, axis=1)))
 
@@ -326,19 +351,6 @@ def median_at(
     """Median of `hnr` or `cpp` over the confident frames, None without one."""
     frames = np.flatnonzero(pitch.confidence >= CONFIDENT)
     return float(np.median(measure(audio, sample_rate, pitch.f0[frames], frames))) if len(frames) else None
-
-
-def expected_pitch(source: Pitch, output: Pitch, transpose: float) -> Pitch:
-    """Pitch at which the output's voice quality is measured, so that hoarse frames do not vanish from the
-    median.
-
-    The frames are the source's confident ones; the f0 is the output's own where it is confident and within 20
-    % of the requested one, else the requested one.
-    """
-    n = min(len(source.f0), len(output.f0))
-    wanted = source.f0[:n] * 2.0 ** (transpose / 12.0)
-    own = (output.confidence[:n] >= CONFIDENT) & (np.abs(np.log2(output.f0[:n] / wanted)) <= math.log2(1.2))
-    return Pitch(np.where(own, output.f0[:n], wanted), source.confidence[:n])
 
 
 def weighted_median(values: list[float | None], weights: np.ndarray) -> float | None:

@@ -1,0 +1,213 @@
+"""The figures of a whole output: what is measured, against what, and from where on it is worth a look."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from resing.scoring import artefacts, metrics
+from resing.scoring.card import Figure
+from resing.scoring.pair import Pair, median
+from resing.scoring.target import Recordings, Target
+
+NO_VOICE = "needs the voice: --voice NAME"
+NO_RECORDINGS = "needs recordings of the voice that it was not made from: --recordings FOLDER"
+OWN_EMBEDDER = "heard by Resing's own speaker encoder, which the voice was made with: it flatters"
+NO_WORDS = "needs a recogniser: benchmarks/conversion.py hears words with Whisper"
+FILE_VECTOR = "against the vector in the voice file, for lack of recordings; " + OWN_EMBEDDER
+OF_SOURCE = "against the source, for lack of recordings of the voice (--recordings FOLDER)"
+DULL_AGAINST_SOURCE_DB = -20.0
+"""Two singers differ in brightness: only a band this much weaker than the source's is worth a look."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Heading, unit, and the lowest and highest value that needs no look."""
+
+    heading: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+
+
+ROWS = {
+    "similarity": Row("likeness to the voice"),
+    "similarity_of_ceiling": Row("likeness, of what its recordings reach", "", 0.9),
+    "leak_margin": Row("nearer the voice than the source by", "", 0.0),
+    "f0_rmse_cents": Row("pitch error, RMS", "cents", None, 15.0),
+    "f0_median_cents": Row("pitch error, median", "cents", None, 10.0),
+    "coverage": Row("clear notes kept", "", 0.9),
+    "f0_correlation": Row("melody follows", "", 0.95),
+    "gross_share": Row("wrong notes", "%", None, 2.0),
+    "octave_share": Row("octave jumps", "%", None, 0.5),
+    "voicing_seconds": Row("tone lost or added for a while", "s"),
+    "voicing_error": Row("tone lost or added", "%", None, 15.0),
+    "units_distance": Row("sounds of the words changed", "", None, 0.15),
+    "hnr_db": Row("tone over noise", "dB"),
+    "hnr_db_change": Row("tone over noise, change", "dB"),
+    "cpp_db": Row("clearness of the tone", "dB"),
+    "cpp_ratio": Row("clearness of the tone, ratio"),
+    "worst_band_db": Row("weakest band, 4 to 16 kHz", "dB"),
+    "silence_floor_db": Row("noise in pauses, against the singing", "dB"),
+    "loudness_lufs": Row("loudness", "LUFS"),
+    "loudness_change_lu": Row("loudness, change", "LU", -6.0, 6.0),
+    "clipped_runs": Row("clipped peaks"),
+    "true_peak_dbtp": Row("true peak", "dBTP", None, 0.0),
+    "length_difference_samples": Row("longer than the source by", "samples"),
+    "missing_seconds": Row("silent where the source sings", "s"),
+    "lag_ms": Row("late by", "ms"),
+    "part_lag_ms": Row("late at the worst moment by", "ms"),
+    "drift_ms_per_minute": Row("drifts later by", "ms/min"),
+    "clicks_ratio": Row("clicks, against the source"),
+    "dips_db": Row("deepest hole in the sound", "dB"),
+    "steps_db": Row("largest sudden step in loudness", "dB"),
+    "jumps_share": Row("largest skip in time", "of a period"),
+    "not_finite": Row("broken samples", "", None, 0.0),
+    "words_cer": Row("letters misheard", "%"),
+}
+DETECTED = artefacts.LIMITS.keys() & ROWS.keys() - {"octave_share"}  # here in %
+
+
+@dataclass(frozen=True)
+class Voices:
+    """Mean likeness of the windows of output and source to the voice, and of output to source."""
+
+    output: float | None = None
+    source: float | None = None
+    to_source: float | None = None
+
+
+def limit_text(low: float | None, high: float | None) -> str:
+    """What is expected, in figures: ">= 0.9", "<= 15", "0.8 to 1.5", "0" or nothing."""
+    least, most = (None if x is None else f"{round(x, 2):g}" for x in (low, high))
+    if least is None:
+        return "" if most is None else f"<= {most}"
+    if most is None:
+        return f">= {least}"
+    return least if low == high else f"{least} to {most}"
+
+
+def limits_of(name: str) -> tuple[float | None, float | None]:
+    """Lowest and highest value that needs no look; a detector's are those that it was tried with."""
+    if name in DETECTED:
+        low, high = artefacts.LIMITS[name]
+        return (None if math.isinf(low) else low), (None if math.isinf(high) else high)
+    return ROWS[name].low, ROWS[name].high
+
+
+def row(
+    name: str,
+    value: float | None,
+    source: float | None = None,
+    target: float | None = None,
+    note: str = "",
+    limits: tuple[float | None, float | None] | None = None,
+) -> Figure:
+    """A figure with its heading, unit and limits; `limits` stand in for those of ROWS."""
+    known = ROWS[name]
+    low, high = limits_of(name) if limits is None else limits
+    wrong = value is not None and ((low is not None and value < low) or (high is not None and value > high))
+    text = limit_text(low, high)
+    return Figure(name, known.heading, value, known.unit, source, target, text, wrong, note)
+
+
+def compare_voices(pair: Pair, target: Target | None) -> Voices:
+    """How near output and source are to the voice and to each other, on the same windows."""
+    if target is None:
+        return Voices()
+    active = pair.singing
+    n = min(len(active), len(pair.output.audio_16k))
+    before, after = (target.vectors(clip, active[:n]) for clip in (pair.source, pair.output))
+    if not len(before) or len(before) != len(after):
+        return Voices()
+    return Voices(
+        float(np.mean(after @ target.reference)),
+        float(np.mean(before @ target.reference)),
+        float(np.mean(np.sum(after * before, axis=1))),
+    )
+
+
+def whole(pair: Pair, target: Target | None, voices: Voices) -> Iterator[Figure]:
+    """All figures but those of damage in places, in the order of ROWS."""
+    yield from _likeness(target, voices)
+    yield from _melody(pair)
+    yield row("units_distance", _mean(pair.unit_distances))
+    recordings = target.recordings if target is not None else None
+    yield from _tone(pair, recordings)
+    yield _brightness(pair, recordings)
+    yield from _levels(pair)
+
+
+def _likeness(target: Target | None, voices: Voices) -> Iterator[Figure]:
+    if target is None:
+        for name in ("similarity", "similarity_of_ceiling", "leak_margin"):
+            yield row(name, None, note=NO_VOICE)
+        return
+    recordings = target.recordings
+    note = OWN_EMBEDDER if recordings is not None else FILE_VECTOR
+    ceiling = recordings.ceiling if recordings is not None else None
+    yield row("similarity", voices.output, voices.source, ceiling, note)
+    if ceiling is None or voices.output is None or voices.source is None:
+        missing = NO_RECORDINGS if ceiling is None else "needs half a second of singing at least"
+        yield row("similarity_of_ceiling", None, note=missing)
+    else:
+        yield row("similarity_of_ceiling", voices.output / ceiling, voices.source / ceiling, 1.0, note)
+    known = voices.output is not None and voices.to_source is not None
+    margin = voices.output - voices.to_source if known else None  # type: ignore[operator]
+    yield row("leak_margin", margin, note=note)
+
+
+def _melody(pair: Pair) -> Iterator[Figure]:
+    first = metrics.pitch_agreement(pair.wanted, pair.sung, 0.0, pair.active)
+    note = "no note of the source is clear enough" if first["coverage"] is None else ""
+    if pair.guessed:
+        note = note or f"key read off the melodies ({pair.transpose:+g} semitones), for lack of OUT.json"
+    for name in ("f0_rmse_cents", "f0_median_cents", "coverage", "f0_correlation"):
+        own = "the melody moves by less than a semitone" if first[name] is None and not note else note
+        yield row(name, first[name], note=own)
+    second = metrics.pitch_agreement(pair.wanted_second, pair.sung_second, 0.0, pair.active)
+    heard = metrics.pitch_agreement(pair.source.second_pitch, pair.sung_second, 0.0, pair.active & pair.known)
+    for name, found in (("gross_share", second), ("voicing_error", heard)):
+        value = found[name]
+        yield row(name, None if value is None else 100.0 * value, note="heard by a second tracker (DIO)")
+
+
+def _tone(pair: Pair, recordings: Recordings | None) -> Iterator[Figure]:
+    note = "" if recordings is not None else OF_SOURCE
+    for kind, changed in (("hnr", "hnr_db_change"), ("cpp", "cpp_ratio")):
+        value, source = (median(pair.tone[name]) for name in (kind, f"source_{kind}"))
+        target = getattr(recordings, f"{kind}_db") if recordings is not None else None
+        yield row(f"{kind}_db", value, source, target)
+        known = [x for x in (source, target) if x is not None]
+        if value is None or not known:
+            yield row(changed, None, note="no note of the source is clear enough")
+        else:
+            change = value - min(known) if kind == "hnr" else value / max(min(known), 1e-3)
+            yield row(changed, change, note=note)
+
+
+def _brightness(pair: Pair, recordings: Recordings | None) -> Figure:
+    spectrum = recordings.spectrum if recordings is not None else pair.source.spectrum
+    band = recordings.bandwidth_hz if recordings is not None else metrics.bandwidth(*spectrum)
+    deficit, centre = metrics.worst_deficit(pair.output.spectrum, spectrum, band)
+    note = f"at {centre / 1000:.1f} kHz" + ("" if recordings is not None else "; " + OF_SOURCE)
+    limits = None if recordings is not None else (DULL_AGAINST_SOURCE_DB, None)
+    return row("worst_band_db", deficit, note=note, limits=limits)
+
+
+def _levels(pair: Pair) -> Iterator[Figure]:
+    source, output = pair.source, pair.output
+    loudness = [float(clip.loudness[0]) for clip in (source, output)]
+    yield row("loudness_lufs", loudness[1], loudness[0])
+    yield row("loudness_change_lu", loudness[1] - loudness[0])
+    yield row("true_peak_dbtp", float(output.loudness[1]), float(source.loudness[1]))
+    yield row(
+        "length_difference_samples",
+        metrics.length_difference(len(source.raw), len(output.raw), pair.rates),
+    )
+
+
+def _mean(values: np.ndarray) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None
