@@ -1,7 +1,7 @@
 """Keep a training run's log beside its weights, and check that its command still gives the same first losses.
 
     python recipes/reproduce.py keep RUN recipes/logs/vocoder.json --command "recipes/vocoder.py --steps 9000"
-    python recipes/reproduce.py check recipes/logs/vocoder.json --corpus CORPUS [--data ../shared/data]
+    python recipes/reproduce.py check recipes/logs/vocoder.json --corpus CORPUS
 
 The same machine, threads and library versions give equal losses; elsewhere float rounding grows, so the
 check allows a relative difference of 2 %.
@@ -41,13 +41,12 @@ def keep(run: Path, log: Path, command: str, note: str) -> None:
     log.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def check(log: Path, corpus: Path, data: Path | None) -> None:
+def check(log: Path, corpus: Path) -> None:
     """Run the logged command for FIRST steps and compare; exit 1 on a difference."""
     record = json.loads(log.read_text())
     script, *rest = shlex.split(record["command"])
     with tempfile.TemporaryDirectory() as run:
         where = ["--corpus", str(corpus), "--run", run, "--until", str(FIRST)]
-        where += ["--data", str(data)] if script.endswith("content.py") else []
         subprocess.run([sys.executable, script, *rest, *where], check=True)
         again = [x["loss"] for x in losses(Path(run))]
     worst = max(abs(a - b) / abs(b) for a, b in zip(again, record["first_losses"], strict=True))
@@ -66,9 +65,8 @@ if __name__ == "__main__":
     checking = actions.add_parser("check")
     checking.add_argument("log", type=Path)
     checking.add_argument("--corpus", type=Path, required=True)
-    checking.add_argument("--data", type=Path)
     options = parser.parse_args()
     if options.action == "keep":
         keep(options.run, options.log, options.command, options.note)
     else:
-        check(options.log, options.corpus, options.data)
+        check(options.log, options.corpus)
