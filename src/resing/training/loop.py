@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -74,7 +75,7 @@ class Task(Protocol):
     model: nn.Module
 
     def batch(self, random: Randomness) -> Any:
-        """One training batch; depends on nothing but `random`."""
+        """One training batch; depends on nothing but `random`, and is called from another thread."""
         ...
 
     def loss(self, batch: Any, random: Randomness) -> tuple[Tensor, dict[str, float]]:
@@ -150,9 +151,12 @@ class Trainer:
         stop = min(until or self.config.steps, self.config.steps)
         began, first = time.monotonic(), self.step
         validation: dict[str, float] = {}
-        with open(self.folder / "losses.jsonl", "a", buffering=1) as log:
+        with open(self.folder / "losses.jsonl", "a", buffering=1) as log, ThreadPoolExecutor(1) as ahead:
+            coming = ahead.submit(self._batch_at, self.step)
             while self.step < stop:
-                loss, figures = self._one_step()
+                batch, random = coming.result()
+                coming = ahead.submit(self._batch_at, self.step + 1)  # made while the step is computed
+                loss, figures = self._one_step(batch, random)
                 log.write(json.dumps({"step": self.step, "loss": loss, **figures}) + "\n")
                 at_end = self.step == stop
                 due = at_end or self.step % self.config.validate_every == 0
@@ -192,9 +196,11 @@ class Trainer:
             old.unlink()
         return path
 
-    def _one_step(self) -> tuple[float, dict[str, float]]:
-        random = Randomness.at(self.config.seed, self.step)
-        batch = self.task.batch(random)
+    def _batch_at(self, step: int) -> tuple[Any, Randomness]:
+        random = Randomness.at(self.config.seed, step)
+        return self.task.batch(random), random
+
+    def _one_step(self, batch: Any, random: Randomness) -> tuple[float, dict[str, float]]:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate_at(self.step, self.config)
         bf16 = self.config.precision == "bf16"
