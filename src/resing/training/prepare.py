@@ -6,9 +6,7 @@ dataset.json, which is written last. Running it again does only what is missing.
 
 import contextlib
 import json
-import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -34,6 +32,7 @@ from resing.synthesis.vocoder import Vocoder
 from resing.training import doctor
 from resing.training.doctor import DatasetReport, Recording
 from resing.training.strangers import Line, Strangers
+from resing.whole import whole
 
 FORMAT, VERSION = "resing-dataset", 1
 SUFFIXES = re.compile(
@@ -233,15 +232,8 @@ def read_report(dataset: Path | str) -> tuple[DatasetReport, AudioConfig, Featur
 
 def save_json(path: Path, record: dict[str, Any]) -> None:
     """Write a record beside its place and move it there whole."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(record, file, indent=1, allow_nan=False)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, allow_nan=False))
 
 
 def _reuse(job: _Job, key: str, name: str) -> Recording | None:
