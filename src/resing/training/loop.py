@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from resing import checkpoint
@@ -147,7 +148,21 @@ class Trainer:
         Args:
             callback: told of each step; training stops early, saved, when it returns True.
             until: stop (saved) at this step.
+
+        Raises:
+            ResingError: training diverged, or another one is at work in the folder.
         """
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                return self._run(callback, until)
+        except Timeout as error:
+            raise ResingError(
+                f"another training is at work in {self.folder}; wait for it or stop it, then resume."
+            ) from error
+
+    def _run(
+        self, callback: Callable[[Progress], bool | None] | None, until: int | None
+    ) -> dict[str, float]:
         stop = min(until or self.config.steps, self.config.steps)
         began, first = time.monotonic(), self.step
         validation: dict[str, float] = {}
