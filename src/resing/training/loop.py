@@ -160,9 +160,7 @@ class Trainer:
                 f"another training is at work in {self.folder}; wait for it or stop it, then resume."
             ) from error
 
-    def _run(
-        self, callback: Callable[[Progress], bool | None] | None, until: int | None
-    ) -> dict[str, float]:
+    def _run(self, callback: Callable[[Progress], bool | None] | None, until: int | None) -> dict[str, float]:
         stop = min(until or self.config.steps, self.config.steps)
         began, first = time.monotonic(), self.step
         validation: dict[str, float] = {}
