@@ -30,6 +30,7 @@ def save(path: Path | str, tensors: dict[str, torch.Tensor], metadata: dict[str,
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with whole(path) as temporary:
         save_file(plain, temporary, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+        os.chmod(temporary, 0o644)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
 
