@@ -24,16 +24,19 @@ def losses(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "losses.jsonl").read_text().splitlines()]
 
 
-def keep(run: Path, log: Path, command: str, note: str) -> None:
-    """Write the first losses, a thinned curve and every validation of a run."""
+def keep(run: Path, log: Path, command: str, note: str, first: Path | None) -> None:
+    """Write the first losses, a thinned curve and every validation of a run.
+
+    `first` is a run of the command as it is now, where the training itself began with an earlier form of it.
+    """
     lines = losses(run)
     validation = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
     curve = [[x["step"], round(x["loss"], 4)] for x in lines if x["step"] % 100 == 0]
-    first = [x["loss"] for x in lines[:FIRST]]
+    begun = [x["loss"] for x in losses(first or run)[:FIRST]]
     record = {
         "command": command,
         "note": note,
-        "first_losses": first,
+        "first_losses": begun,
         "curve": curve,
         "validation": validation,
     }
@@ -62,11 +65,12 @@ if __name__ == "__main__":
     keeping.add_argument("log", type=Path)
     keeping.add_argument("--command", required=True)
     keeping.add_argument("--note", default="")
+    keeping.add_argument("--first", type=Path)
     checking = actions.add_parser("check")
     checking.add_argument("log", type=Path)
     checking.add_argument("--corpus", type=Path, required=True)
     options = parser.parse_args()
     if options.action == "keep":
-        keep(options.run, options.log, options.command, options.note)
+        keep(options.run, options.log, options.command, options.note, options.first)
     else:
         check(options.log, options.corpus)
