@@ -3,21 +3,22 @@
     python recipes/acoustic.py --corpus CORPUS --run RUN --steps 6000
     ... --export src/resing/weights/base.safetensors
 
-A third of the pieces are conversions: units and loudness of one voice singing a phrase, f0 and mel of another
-singing it in exact sync. The voice is heard from a different stretch of the same speaker.
+A third of the pieces are conversions: units and loudness of one voice singing a phrase, f0 and mel of
+another singing it in exact sync. Many of the others take their units from the recording's copy in another
+voice, and half of all units are moved from their speaker's mean to another's, so that only the reference
+says whose voice it is. The voice is heard from a different stretch of the same speaker.
 """
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 import soxr
 import torch
-from content import phrases_of
+from content import ENOUGH_ROWS, phrases_of
 from corpus import Corpus
+from run import read_options, train_or_export
 from torch import Tensor, nn
-from vocoder import report
 
 from resing.audio.mel import log_mel, mel_centres
 from resing.config import AudioConfig, ModelConfig
@@ -25,15 +26,19 @@ from resing.features.content import to_grid
 from resing.features.f0 import fill_unvoiced, frame_times
 from resing.features.loudness import relative_loudness, song_level
 from resing.nets.acoustic import AcousticNet
-from resing.synthesis.acoustic import build, normalise, save_base
+from resing.synthesis.acoustic import AcousticModel, build, normalise, save_base
 from resing.training.acoustic import AcousticBatch, acoustic_loss
-from resing.training.loop import LoopConfig, Randomness, Trainer
+from resing.training.loop import LoopConfig, Randomness
 
 SHARES = {
     "kokoro_sung": 0.22, "kumi_utau": 0.18, "kathleen_rhasspy": 0.18, "pjs": 0.12, "scottpoid_utau": 0.1,
     "librispeech_resemblyzer": 0.08, "speechocean762": 0.05, "asterisk_prompts": 0.05, "iona_utsu": 0.02,
 }  # fmt: skip
 CONVERSIONS = 0.33
+COPIED = 0.4
+"""Share of the other pieces whose units come from the copy, where there is one."""
+MOVED = 0.5
+"""Share of all pieces whose units are moved to the mean of a random speaker."""
 REFERENCE_FRAMES = 192
 EDGE = 2
 """Extra frames cut on each side, whose mel would see the cut."""
@@ -51,14 +56,16 @@ class BaseTask:
         about = json.loads((corpus.folder / "units.json").read_text())
         self.units = np.memmap(corpus.folder / "units.raw", np.float16, "r").reshape(-1, about["n_units"])
         self.variants = len(about["warps"])
-        for clip, where in zip(corpus.clips, about["offsets"], strict=True):
-            clip["units"] = where
+        copied = about.get("copied", [False] * len(corpus.clips))
+        for clip, where, with_copy in zip(corpus.clips, about["offsets"], copied, strict=True):
+            clip["units"], clip["copied"] = where, with_copy
             clip["song_level"] = song_level(corpus.get(clip, "level"))
         clips, held = corpus.split([c for c in corpus.clips if c["f0"][1] >= 60])
         self.by_source = {s: [c for c in clips if c["source"] == s] for s in SHARES}
         self.by_speaker: dict[str, list[dict]] = {}
         for clip in clips:
             self.by_speaker.setdefault(clip["speaker"], []).append(clip)
+        self.means = self._unit_means(clips)
         self.phrases = phrases_of(clips)
         self.centres = torch.from_numpy(
             mel_centres(self.audio.n_mels, self.audio.f_min, self.audio.f_max)
@@ -68,7 +75,7 @@ class BaseTask:
 
     def batch(self, random: Randomness) -> tuple[AcousticBatch, Tensor]:
         """What to sing, and reference mel (B, M, R) of who sings it."""
-        rng = random.numpy
+        rng, speakers = random.numpy, list(self.means.values())
         rows = []
         for _ in range(self.batch_size):
             if rng.random() < self.conversions:
@@ -78,8 +85,15 @@ class BaseTask:
                 clips = self.by_source[rng.choice(list(SHARES), p=np.array(list(SHARES.values())))]
                 source = target = clips[rng.integers(len(clips))]
             ratio = float(np.exp(rng.uniform(-0.22, 0.22))) if rng.random() < 0.3 else 1.0
-            variant = int(rng.integers(self.variants)) if rng.random() < 0.6 else 0
-            rows.append(self._row(source, target, rng, ratio, variant))
+            if source["copied"] and rng.random() < COPIED:
+                variant = self.variants
+            else:
+                variant = int(rng.integers(self.variants)) if rng.random() < 0.6 else 0
+            row = self._row(source, target, rng, ratio, variant)
+            if rng.random() < MOVED:
+                stranger = speakers[rng.integers(len(speakers))]
+                row["units"] = row["units"] + (stranger - self.means[source["speaker"]])[:, None]
+            rows.append(row)
         return self._collate(rows, rng)
 
     def loss(
@@ -92,24 +106,58 @@ class BaseTask:
         return acoustic_loss(self.model, sung, speaker, self.config, self.audio, random)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """The loss on held-out pieces, and the decoder's error on held-out conversions alone."""
+        """The loss on held-out pieces, on held-out conversions and on units of held-out copies."""
         assert isinstance(model, AcousticNet)
         figures: dict[str, float] = {}
         for name, (sung, reference) in self.held.items():
             speaker = model.speaker_encoder(normalise(reference))
             loss, parts = acoustic_loss(model, sung, speaker, self.config, self.audio, Randomness.at(1, 1))
             figures |= {name: float(loss)} | {f"{name}_{k}": v for k, v in parts.items()}
-        return {"score": figures["same"] + figures["convert"], **figures}
+        return {"score": sum(figures[name] for name in self.held), **figures}
+
+    @torch.inference_mode()
+    def strangers(self) -> tuple[Tensor, Tensor]:
+        """Vectors (K, S) and median f0 in Hz (K,) of every singer and of one reader in ten."""
+        sung = [s for s, clips in self.by_speaker.items() if clips[0]["kind"] == "sing"]
+        read = sorted(set(self.by_speaker) - set(sung), key=lambda s: (-len(self.by_speaker[s]), s))
+        vectors, pitches = [], []
+        for speaker in [*sorted(sung), *read[::10]]:
+            rng, clips = np.random.default_rng(4), self.by_speaker[speaker]
+            stretches = [self._reference(clips[i % len(clips)], rng, 1.0) for i in range(8)]
+            heard = self.model.speaker_encoder(
+                normalise(log_mel(torch.from_numpy(np.stack(stretches)), self.audio))
+            )
+            vectors.append(heard.mean(0) * torch.rsqrt(heard.mean(0).square().mean() + 1e-5))
+            f0 = np.concatenate([self.corpus.get(c, "f0") for c in clips])
+            pitches.append(float(np.median(f0[f0 > 0])) if (f0 > 0).any() else 0.0)
+        return torch.stack(vectors), torch.tensor(pitches)
+
+    def _unit_means(self, clips: list[dict]) -> dict[str, np.ndarray]:
+        """Mean units (C,) of each speaker, drawn towards the mean of all where there is little of one."""
+        totals: dict[str, np.ndarray] = {}
+        counts: dict[str, int] = {}
+        for clip in clips:
+            offset, size = clip["units"]
+            total = self.units[offset : offset + size].sum(0, dtype=np.float32)
+            totals[clip["speaker"]] = totals.get(clip["speaker"], 0) + total
+            counts[clip["speaker"]] = counts.get(clip["speaker"], 0) + size
+        middle = sum(totals.values()) / sum(counts.values())
+        return {s: (total + ENOUGH_ROWS * middle) / (counts[s] + ENOUGH_ROWS) for s, total in totals.items()}
 
     def _held_batch(self, held: list[dict]) -> dict[str, tuple[AcousticBatch, Tensor]]:
         rng = np.random.default_rng(2)
         same = [c for c in held if c["source"] in SHARES and c["speaker"] in self.by_speaker][:32]
         sung = {Path(v["file"]).name: group for group in self.phrases for v in group}
         pairs = [(c, sung[Path(c["file"]).name][0]) for c in held if Path(c["file"]).name in sung]
-        return {
-            "same": self._collate([self._row(c, c, rng, 1.0, 0) for c in same], rng),
-            "convert": self._collate([self._row(a, b, rng, 1.0, 0) for a, b in pairs], rng),
+        copied = [
+            c for c in held if c["copied"] and c["source"] in SHARES and c["speaker"] in self.by_speaker
+        ]
+        batches = {
+            "same": [self._row(c, c, rng, 1.0, 0) for c in same],
+            "convert": [self._row(a, b, rng, 1.0, 0) for a, b in pairs],
+            "copied": [self._row(c, c, rng, 1.0, self.variants) for c in copied[:32]],
         }
+        return {name: self._collate(rows, rng) for name, rows in batches.items() if rows}
 
     def _row(self, source: dict, target: dict, rng: np.random.Generator, ratio: float, variant: int) -> dict:
         frames, hop = self.frames + 2 * EDGE, self.audio.hop_length
@@ -171,31 +219,17 @@ class BaseTask:
 
 def main() -> None:
     """Train, or export the averaged weights of a run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--until", type=int)
-    parser.add_argument("--batch-size", type=int, default=12)
-    parser.add_argument("--frames", type=int, default=128)
-    parser.add_argument("--precision", default="bf16")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--export", type=Path)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    config = ModelConfig()
-    task = BaseTask(Corpus(options.corpus), config, options.batch_size, options.frames)
+    options = read_options(__doc__, steps=9000, batch_size=12, frames=128)
+    task = BaseTask(Corpus(options.corpus), ModelConfig(), options.batch_size, options.frames)
     loop = LoopConfig(
         steps=options.steps, learning_rate=8e-4, precision=options.precision, checkpoint_every=250
     )
-    trainer = Trainer(task, options.run, loop)
-    if options.export:
-        with trainer.averaged():
-            sources = sorted({c["source"] for cs in task.by_source.values() for c in cs})
-            save_base(options.export, task.model, config, task.audio, trained_on=sources, steps=trainer.step)
-        return
-    trainer.run(report, options.until)
+
+    def export(path: Path, step: int) -> None:
+        model = AcousticModel(task.model, task.config, strangers=task.strangers())
+        save_base(path, model, task.audio, trained_on=sorted(SHARES), steps=step)
+
+    train_or_export(task, options, loop, export)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Train the content encoder on the corpus from three teachers at once.
 
-    python recipes/content.py --corpus CORPUS --data ../shared/data --run RUN --steps 4000
+    python recipes/content.py --corpus CORPUS --run RUN --steps 12000
     ... --export src/resing/weights/content.safetensors
 
-Teachers: Whisper's hidden states (recipes/teacher_features.py), the commanded phones of kokoro_sung, and
-agreement between voices that sing the same phrase in sync. The student hears a perturbed copy.
+Teachers: Whisper's hidden states (recipes/teacher_features.py) less each speaker's mean, phones
+(recipes/phones.py), and agreement between voices that sing the same phrase in sync: those of kokoro_sung, and
+recordings beside their copies in other voices (recipes/copies.py, once there is a base to make them). What
+the student hears is perturbed.
 """
 
-import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +17,22 @@ import numpy as np
 import soxr
 import torch
 import torch.nn.functional as F
-from corpus import Corpus
+from corpus import Copies, Corpus
+from run import read_options, train_or_export
 from torch import Tensor, nn
-from vocoder import report
 
 from resing.features.content import UNIT_HOP, ContentConfig, build, content_mel, save_content
-from resing.training.loop import LoopConfig, Randomness, Trainer
+from resing.training.loop import LoopConfig, Randomness
 
 SHARES = {
-    "kokoro_sung": 0.2, "pjs": 0.08, "kumi_utau": 0.06, "scottpoid_utau": 0.06, "kathleen_rhasspy": 0.12,
-    "librispeech_resemblyzer": 0.2, "speechocean762": 0.12, "asterisk_prompts": 0.12,
+    "kokoro_sung": 0.22, "pjs": 0.08, "kumi_utau": 0.06, "scottpoid_utau": 0.06, "kathleen_rhasspy": 0.14,
+    "librispeech_resemblyzer": 0.14, "speechocean762": 0.2, "asterisk_prompts": 0.1,
 }  # fmt: skip
-PHONE_SECONDS = 0.025
-UNIT_SECONDS = 0.02
+COPIED = 0.3
+"""Share of pieces heard from the recording's copy in another voice, where it has one."""
+PHONE_WEIGHT = 0.5
+ENOUGH_ROWS = 500
+"""Rows of 20 ms after which a speaker's mean counts half."""
 
 
 @dataclass
@@ -56,7 +60,7 @@ class ContentTask:
     """Perturbed pieces in, the clean audio's content out."""
 
     def __init__(
-        self, corpus: Corpus, data: Path, config: ContentConfig, batch_size: int, pairs: int, units: int
+        self, corpus: Corpus, config: ContentConfig, batch_size: int, pairs: int, units: int
     ) -> None:
         self.corpus, self.batch_size, self.pairs, self.units = corpus, batch_size, pairs, units
         about = json.loads((corpus.folder / "teacher.json").read_text())
@@ -65,11 +69,15 @@ class ContentTask:
         self.dim_weight = spread / spread.mean()
         for clip, where in zip(corpus.clips, about["offsets"], strict=True):
             clip["teacher"] = where
-        self.phone_names = self._read_phones(data)
+        self.speaker_mean = self._speaker_means()
+        phones = json.loads((corpus.folder / "phones.json").read_text())
+        self.phones = np.memmap(corpus.folder / "phones.raw", np.int8, "r")
+        self.copies = Copies(corpus)
         clips, self.held = corpus.split([c for c in corpus.clips if c["audio_16k"][1] >= 8000])
+        self.copied = [c for c in clips if c in self.copies]
         self.by_source: dict[str, list[dict]] = {s: [c for c in clips if c["source"] == s] for s in SHARES}
         self.phrases = phrases_of(clips)
-        self.model = Student(config, about["size"], len(self.phone_names), noise=0.3)
+        self.model = Student(config, about["size"], len(phones["names"]), noise=0.3)
         self.held_batch = self._held_batch()
 
     def batch(self, random: Randomness) -> Batch:
@@ -79,14 +87,10 @@ class ContentTask:
         for _ in range(self.batch_size - 2 * self.pairs):
             source = rng.choice(list(SHARES), p=np.array(list(SHARES.values())) / sum(SHARES.values()))
             clip = self.by_source[source][rng.integers(len(self.by_source[source]))]
-            pieces.append(self._piece(clip, rng, *self._where(clip, rng)))
+            copied = clip in self.copies and rng.random() < COPIED
+            pieces.append(self._piece(clip, rng, *self._where(clip, rng), copied))
         for _ in range(self.pairs):
-            voices = self.phrases[rng.integers(len(self.phrases))]
-            first, second = rng.choice(len(voices), 2, replace=False)
-            start, ratio = self._where(voices[first], rng)
-            pair = [self._piece(voices[v], rng, start, ratio) for v in (first, second)]
-            mean = (pair[0]["teacher"] + pair[1]["teacher"]) / 2
-            pieces += [p | {"teacher": mean} for p in pair]
+            pieces += self._copy_pair(rng) if self.copied and rng.random() < 0.5 else self._sung_pair(rng)
         return self._collate(pieces, self.pairs)
 
     def loss(self, batch: Batch, random: Randomness) -> tuple[Tensor, dict[str, float]]:
@@ -98,9 +102,14 @@ class ContentTask:
         assert isinstance(model, Student)
         loss, figures = self._loss(model, self.held_batch, torch.Generator().manual_seed(1), model.noise)
         units = model.net(self.held_batch.mel).transpose(1, 2)
-        known = self.held_batch.phones >= 0
-        right = (model.phones(units).argmax(-1) == self.held_batch.phones)[known].float().mean()
-        return {"score": float(loss), **figures, "phone_accuracy": float(right)}
+        right = (model.phones(units).argmax(-1) == self.held_batch.phones).float()
+        known, sung = self.held_batch.phones >= 0, (self.held_batch.weight < 1)[:, None]
+        return {
+            "score": float(loss),
+            **figures,
+            "phone_accuracy": float(right[known & sung].mean()),
+            "phone_accuracy_others": float(right[known & ~sung].mean()),
+        }
 
     def _loss(
         self, model: Student, batch: Batch, noise: torch.Generator, sigma: float
@@ -113,23 +122,38 @@ class ContentTask:
         phones = F.cross_entropy(logits.flatten(0, 1), batch.phones.flatten(), ignore_index=-1)
         pairs = units[len(units) - 2 * batch.pairs :]
         apart = (pairs[0::2] - pairs[1::2]).square().mean()
-        loss = teacher + 0.3 * phones + 0.5 * apart
+        loss = teacher + PHONE_WEIGHT * phones + 0.5 * apart
         return loss, {
             "teacher": float(teacher.detach()),
             "phones": float(phones.detach()),
             "apart": float(apart.detach()),
         }
 
+    def _sung_pair(self, rng: np.random.Generator) -> list[dict]:
+        voices = self.phrases[rng.integers(len(self.phrases))]
+        first, second = rng.choice(len(voices), 2, replace=False)
+        start, ratio = self._where(voices[first], rng)
+        pair = [self._piece(voices[v], rng, start, ratio) for v in (first, second)]
+        mean = (pair[0]["teacher"] + pair[1]["teacher"]) / 2
+        return [p | {"teacher": mean} for p in pair]
+
+    def _copy_pair(self, rng: np.random.Generator) -> list[dict]:
+        clip = self.copied[rng.integers(len(self.copied))]
+        start, ratio = self._where(clip, rng)
+        return [self._piece(clip, rng, start, ratio, copied) for copied in (False, True)]
+
     def _where(self, clip: dict, rng: np.random.Generator) -> tuple[int, float]:
         ratio = float(np.exp(rng.uniform(np.log(0.75), np.log(1.4)))) if rng.random() < 0.6 else 1.0
         need = int(np.ceil(self.units * ratio)) + 2
         return int(rng.integers(0, max(1, clip["teacher"][1] - need))), ratio
 
-    def _piece(self, clip: dict, rng: np.random.Generator | None, start: int, ratio: float) -> dict:
+    def _piece(
+        self, clip: dict, rng: np.random.Generator | None, start: int, ratio: float, copied: bool = False
+    ) -> dict:
         need = int(np.ceil(self.units * ratio)) + 2
-        audio = (
-            self.corpus.get(clip, "audio_16k", start * UNIT_HOP, need * UNIT_HOP).astype(np.float32) / 32768
-        )
+        where = start * UNIT_HOP, need * UNIT_HOP
+        rows = self.copies.get(clip, *where) if copied else self.corpus.get(clip, "audio_16k", *where)
+        audio = rows.astype(np.float32) / 32768
         times = np.arange(self.units) * ratio
         offset, total = clip["teacher"]
         position = np.minimum(start + times, total - 1)
@@ -138,13 +162,9 @@ class ContentTask:
         share = (position - low)[:, None].astype(np.float32)
         rows = self.teacher[offset : offset + total]
         teacher = rows[low].astype(np.float32) * (1 - share) + rows[high].astype(np.float32) * share
-        labels = self.labels.get(clip["file"])
-        phones = np.full(self.units, -1)
-        if labels is not None:
-            at = np.minimum(((start + times) * UNIT_SECONDS / PHONE_SECONDS).astype(int), len(labels) - 1)
-            phones = labels[at]
-        valid = start + times < total
-        phones = np.where(valid, phones, -1)
+        teacher -= self.speaker_mean[clip["speaker"]]
+        phones = self.phones[offset : offset + total][np.round(position).astype(int)].astype(np.int64)
+        phones = np.where(start + times < total, phones, -1)
         if ratio != 1.0:
             audio = soxr.resample(audio, ratio * 16000, 16000)
         audio = audio[: self.units * UNIT_HOP]
@@ -169,18 +189,16 @@ class ContentTask:
         singles = 48 if len(self.held) >= 48 else len(self.held)
         return self._collate(pieces, (len(pieces) - singles) // 2)
 
-    def _read_phones(self, data: Path) -> list[str]:
-        lines = [json.loads(line) for line in (data / "kokoro_sung" / "alignment.jsonl").open()]
-        lines = [line for line in lines if line["use"] == "train"]
-        names = sorted({s[0] for line in lines for s in line["segments"]} - {""})
-        number = {name: i for i, name in enumerate(names)} | {"": -1}
-        self.labels = {
-            f"kokoro_sung/{line['file']}.opus": np.concatenate(
-                [np.full(s[2], number[s[0]]) for s in line["segments"]]
-            )
-            for line in lines
-        }
-        return names
+    def _speaker_means(self) -> dict[str, np.ndarray]:
+        """Mean of each speaker's teacher rows, drawn towards zero where there are few: by whom it is said."""
+        totals: dict[str, np.ndarray] = {}
+        counts: dict[str, int] = {}
+        for clip in self.corpus.clips:
+            offset, size = clip["teacher"]
+            total = self.teacher[offset : offset + size].sum(0, dtype=np.float32)
+            totals[clip["speaker"]] = totals.get(clip["speaker"], 0) + total
+            counts[clip["speaker"]] = counts.get(clip["speaker"], 0) + size
+        return {s: total / (counts[s] + ENOUGH_ROWS) for s, total in totals.items()}
 
 
 def phrases_of(clips: list[dict]) -> list[list[dict]]:
@@ -235,35 +253,17 @@ def perturbed_mel(audio: np.ndarray, rng: np.random.Generator) -> Tensor:
 
 def main() -> None:
     """Train, or export the averaged weights of a run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--until", type=int)
-    parser.add_argument("--batch-size", type=int, default=18)
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--units", type=int, default=150)
-    parser.add_argument("--precision", default="bf16")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--export", type=Path)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
+    options = read_options(__doc__, steps=7500, batch_size=18, pairs=3, units=150)
     config = ContentConfig()
-    task = ContentTask(
-        Corpus(options.corpus), options.data, config, options.batch_size, options.pairs, options.units
-    )
+    task = ContentTask(Corpus(options.corpus), config, options.batch_size, options.pairs, options.units)
     loop = LoopConfig(
         steps=options.steps, learning_rate=1e-3, precision=options.precision, checkpoint_every=250
     )
-    trainer = Trainer(task, options.run, loop)
-    if options.export:
-        with trainer.averaged():
-            sources = sorted({c["source"] for cs in task.by_source.values() for c in cs})
-            save_content(options.export, task.model.net, config, trained_on=sources, steps=trainer.step)
-        return
-    trainer.run(report, options.until)
+
+    def export(path: Path, step: int) -> None:
+        save_content(path, task.model.net, config, trained_on=sorted(SHARES), steps=step)
+
+    train_or_export(task, options, loop, export)
 
 
 if __name__ == "__main__":

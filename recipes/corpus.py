@@ -110,6 +110,32 @@ class Corpus:
         ]
 
 
+class Copies:
+    """Recordings of the corpus sung by other voices (recipes/copies.py); none before there is a base.
+
+    Args:
+        corpus: whose recordings they copy.
+    """
+
+    def __init__(self, corpus: Corpus) -> None:
+        about, self.where = corpus.folder / "copies.json", {}
+        if about.exists():
+            offsets = json.loads(about.read_text())["offsets"]
+            self.where = {c["file"]: o for c, o in zip(corpus.clips, offsets, strict=True) if o}
+            self.rows = np.memmap(corpus.folder / "copies.raw", np.int16, "r")
+
+    def __contains__(self, clip: dict) -> bool:
+        return clip["file"] in self.where
+
+    def get(self, clip: dict, start: int = 0, length: int | None = None) -> np.ndarray | None:
+        """Part of a clip's copy, int16 at 16 kHz and in sync with `audio_16k`; None where it has none."""
+        if clip not in self:
+            return None
+        offset, size = self.where[clip["file"]]
+        stop = size if length is None else min(start + length, size)
+        return self.rows[offset + start : offset + stop]
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)

@@ -1,7 +1,7 @@
 """Keep a training run's log beside its weights, and check that its command still gives the same first losses.
 
     python recipes/reproduce.py keep RUN recipes/logs/vocoder.json --command "recipes/vocoder.py --steps 9000"
-    python recipes/reproduce.py check recipes/logs/vocoder.json --corpus CORPUS [--data ../shared/data]
+    python recipes/reproduce.py check recipes/logs/vocoder.json --corpus CORPUS
 
 The same machine, threads and library versions give equal losses; elsewhere float rounding grows, so the
 check allows a relative difference of 2 %.
@@ -24,16 +24,19 @@ def losses(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "losses.jsonl").read_text().splitlines()]
 
 
-def keep(run: Path, log: Path, command: str, note: str) -> None:
-    """Write the first losses, a thinned curve and every validation of a run."""
+def keep(run: Path, log: Path, command: str, note: str, first: Path | None) -> None:
+    """Write the first losses, a thinned curve and every validation of a run.
+
+    `first` is a run of the command as it is now, where the training itself began with an earlier form of it.
+    """
     lines = losses(run)
     validation = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
     curve = [[x["step"], round(x["loss"], 4)] for x in lines if x["step"] % 100 == 0]
-    first = [x["loss"] for x in lines[:FIRST]]
+    begun = [x["loss"] for x in losses(first or run)[:FIRST]]
     record = {
         "command": command,
         "note": note,
-        "first_losses": first,
+        "first_losses": begun,
         "curve": curve,
         "validation": validation,
     }
@@ -41,13 +44,12 @@ def keep(run: Path, log: Path, command: str, note: str) -> None:
     log.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def check(log: Path, corpus: Path, data: Path | None) -> None:
+def check(log: Path, corpus: Path) -> None:
     """Run the logged command for FIRST steps and compare; exit 1 on a difference."""
     record = json.loads(log.read_text())
     script, *rest = shlex.split(record["command"])
     with tempfile.TemporaryDirectory() as run:
         where = ["--corpus", str(corpus), "--run", run, "--until", str(FIRST)]
-        where += ["--data", str(data)] if script.endswith("content.py") else []
         subprocess.run([sys.executable, script, *rest, *where], check=True)
         again = [x["loss"] for x in losses(Path(run))]
     worst = max(abs(a - b) / abs(b) for a, b in zip(again, record["first_losses"], strict=True))
@@ -63,12 +65,12 @@ if __name__ == "__main__":
     keeping.add_argument("log", type=Path)
     keeping.add_argument("--command", required=True)
     keeping.add_argument("--note", default="")
+    keeping.add_argument("--first", type=Path)
     checking = actions.add_parser("check")
     checking.add_argument("log", type=Path)
     checking.add_argument("--corpus", type=Path, required=True)
-    checking.add_argument("--data", type=Path)
     options = parser.parse_args()
     if options.action == "keep":
-        keep(options.run, options.log, options.command, options.note)
+        keep(options.run, options.log, options.command, options.note, options.first)
     else:
-        check(options.log, options.corpus, options.data)
+        check(options.log, options.corpus)

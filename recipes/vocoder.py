@@ -1,11 +1,9 @@
 """Train the embedded vocoder on the corpus.
 
 python recipes/vocoder.py --corpus CORPUS --run RUN --steps 20000 [--precision bf16] [--threads 1]
-python recipes/vocoder.py --run RUN --export src/resing/weights/vocoder.safetensors
+... --export src/resing/weights/vocoder.safetensors
 """
 
-import argparse
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 import soxr
 import torch
 from corpus import Corpus
+from run import read_options, train_or_export
 from torch import Tensor
 
 from resing.audio.mel import log_mel
@@ -20,7 +19,7 @@ from resing.config import AudioConfig
 from resing.features.f0 import fill_unvoiced
 from resing.nets.source_filter import SourceFilter
 from resing.synthesis.vocoder import VocoderConfig, build, phase_at_frames, save_vocoder
-from resing.training.loop import LoopConfig, Progress, Randomness, Trainer
+from resing.training.loop import LoopConfig, Randomness
 from resing.training.spectral import energy_distance, mel_distance
 
 SHARES = {
@@ -52,7 +51,8 @@ class VocoderTask:
     """Copy-synthesis of random pieces of the corpus."""
 
     def __init__(self, corpus: Corpus, config: VocoderConfig, batch_size: int, frames: int) -> None:
-        self.audio_config, self.batch_size, self.frames = AudioConfig(), batch_size, frames
+        self.audio_config, self.config = AudioConfig(), config
+        self.batch_size, self.frames = batch_size, frames
         self.corpus = corpus
         clips = [c for c in corpus.clips if c["use"] == "train" and c["audio"][1] >= 8 * 512]
         self.clips, held = corpus.split(clips)
@@ -150,50 +150,20 @@ class VocoderTask:
             stack("bandwidth"),
         )
 
-
-def report(told: Progress) -> None:
-    """One line now and then."""
-    if told.validation or told.step % 100 == 0:
-        print(
-            json.dumps(
-                {
-                    "step": told.step,
-                    "loss": round(told.loss, 4),
-                    "left": round(told.seconds_left),
-                    "validation": told.validation,
-                }
-            ),
-            flush=True,
-        )
+    def export(self, path: Path, step: int) -> None:
+        """Write the model's weights."""
+        sources = sorted({c["source"] for c in self.clips})
+        save_vocoder(path, self.model, self.config, self.audio_config, trained_on=sources, steps=step)
 
 
 def main() -> None:
     """Train, or export the averaged weights of a run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=20000)
-    parser.add_argument("--until", type=int)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--frames", type=int, default=72)
-    parser.add_argument("--precision", default="bf16")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--export", type=Path)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    config = VocoderConfig()
-    task = VocoderTask(Corpus(options.corpus), config, options.batch_size, options.frames)
+    options = read_options(__doc__, steps=20000, batch_size=8, frames=72)
+    task = VocoderTask(Corpus(options.corpus), VocoderConfig(), options.batch_size, options.frames)
     loop = LoopConfig(
         steps=options.steps, learning_rate=8e-4, precision=options.precision, checkpoint_every=250
     )
-    trainer = Trainer(task, options.run, loop)
-    if options.export:
-        with trainer.averaged():
-            about = {"trained_on": sorted({c["source"] for c in task.clips}), "steps": trainer.step}
-            save_vocoder(options.export, task.model, config, task.audio_config, **about)
-        return
-    trainer.run(report, options.until)
+    train_or_export(task, options, loop, task.export)
 
 
 if __name__ == "__main__":

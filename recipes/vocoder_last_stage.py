@@ -7,24 +7,22 @@ A vocoder that only ever saw true mels turns the smoother predicted ones breathy
 true mels. Repeat it whenever the acoustic model changes; voices stay as they are.
 """
 
-import argparse
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from acoustic import EDGE, BaseTask
 from corpus import Corpus
+from run import read_options, train_or_export
 from torch import Tensor
-from vocoder import Batch, VocoderTask, report
+from vocoder import Batch, VocoderTask
 
 from resing.config import ConvertOptions
 from resing.synthesis import diffusion
 from resing.synthesis.acoustic import FULL_BAND_HZ, AcousticModel, denormalise, normalise
-from resing.synthesis.vocoder import VocoderConfig, phase_at_frames, save_vocoder
+from resing.synthesis.vocoder import VocoderConfig, phase_at_frames
 from resing.training.acoustic import AcousticBatch
-from resing.training.loop import LoopConfig, Randomness, Trainer
+from resing.training.loop import LoopConfig, Randomness
 
 
 @dataclass
@@ -91,36 +89,13 @@ class LastStageTask(VocoderTask):
 
 def main() -> None:
     """Fine-tune, or export the averaged weights of a run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--start", type=Path)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--until", type=int)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--frames", type=int, default=72)
-    parser.add_argument("--precision", default="bf16")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--export", type=Path)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    config = VocoderConfig()
-    task = LastStageTask(Corpus(options.corpus), config, options.batch_size, options.frames)
-    if options.start and not list(options.run.glob("checkpoint-*")):
-        options.run.mkdir(parents=True, exist_ok=True)
-        newest = max(options.start.glob("checkpoint-*.safetensors"))
-        shutil.copy(newest, options.run / newest.name)
+    options = read_options(__doc__, steps=1500, batch_size=8, frames=72)
+    task = LastStageTask(Corpus(options.corpus), VocoderConfig(), options.batch_size, options.frames)
     loop = LoopConfig(
         steps=options.steps, learning_rate=3e-4, ema_decay=0.995, cooldown=0.06, precision=options.precision,
         checkpoint_every=100, validate_every=500,
     )  # fmt: skip
-    trainer = Trainer(task, options.run, loop)
-    if options.export:
-        with trainer.averaged():
-            about = {"trained_on": sorted({c["source"] for c in task.clips}), "steps": trainer.step}
-            save_vocoder(options.export, task.model, config, task.audio_config, **about)
-        return
-    trainer.run(report, options.until)
+    train_or_export(task, options, loop, task.export)
 
 
 if __name__ == "__main__":

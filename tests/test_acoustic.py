@@ -121,7 +121,7 @@ def test_normalisation_is_undone() -> None:
 def test_a_base_survives_the_disk(tmp_path) -> None:
     torch.manual_seed(0)
     net, config = build(tiny(), AUDIO), tiny()
-    save_base(tmp_path / "base.safetensors", net, config, AUDIO, trained_on=["nothing"])
+    save_base(tmp_path / "base.safetensors", AcousticModel(net, config), AUDIO, trained_on=["nothing"])
     again = AcousticModel.load(tmp_path / "base.safetensors")
     assert again.config == config and len(again.base_hash) == 64
     parts = score(12)

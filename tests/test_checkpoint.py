@@ -41,6 +41,7 @@ def test_saving_makes_the_folder_and_leaves_no_temporary_file(tmp_path: Path):
     checkpoint.save(path, TENSORS, {"again": True})
     assert os.listdir(path.parent) == [path.name]
     assert checkpoint.read_metadata(path) == {"again": True}
+    assert path.stat().st_mode & 0o444 == 0o444  # others may read it
 
 
 def test_a_save_that_fails_leaves_the_old_file(saved: Path, monkeypatch: pytest.MonkeyPatch):

@@ -41,7 +41,7 @@ def voices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(content, "EMBEDDED", weights / "content.safetensors")
     monkeypatch.setattr(vocoder, "EMBEDDED", weights / "vocoder.safetensors")
     monkeypatch.setattr(library, "SHIPPED", weights / "voices")
-    acoustic.save_base(acoustic.EMBEDDED, acoustic.build(MODEL, AUDIO), MODEL, AUDIO)
+    acoustic.save_base(acoustic.EMBEDDED, acoustic.AcousticModel(acoustic.build(MODEL, AUDIO), MODEL), AUDIO)
     small = content.ContentConfig(hidden=8, layers=1, n_units=MODEL.n_units)
     content.save_content(content.EMBEDDED, content.build(small), small)
     thin = vocoder.VocoderConfig(hidden=8, layers=1)

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from resing import conversion
+from resing import conversion, conversion_output
 from resing.config import AudioConfig, ConvertOptions, ModelConfig
 from resing.conversion import Converter, repeat
 from resing.conversion_record import ConversionRecord
@@ -154,6 +154,24 @@ def test_the_output_is_as_loud_as_the_source(converter, song, tmp_path) -> None:
     assert levels[1] == pytest.approx(levels[0] - record.limited_db, abs=0.7)
 
 
+def test_it_swells_as_the_source_does(converter, tmp_path, sung_vowel) -> None:
+    swell = np.interp(np.arange(4 * 44100) / 44100, [0, 1, 2, 3, 4], [-24, -24, -6, -15, -15])
+    soundfile.write(tmp_path / "in.wav", sung_vowel(220.0, 4.0) * 10 ** (swell / 20), 44100, subtype="FLOAT")
+    errors = []
+    for dynamics in (1.0, 0.0):
+        out = tmp_path / f"{dynamics}.wav"
+        record = converter.convert(
+            tmp_path / "in.wav", out, FAST.model_copy(update={"dynamics": dynamics, "transpose": 0.0})
+        )
+        levels = [
+            a_weighted_level(torch.from_numpy(soundfile.read(p, dtype="float32")[0])[None], AUDIO)[0].numpy()
+            for p in (tmp_path / "in.wav", out)
+        ]
+        errors.append(np.std((levels[1] - levels[0])[20:-20]))
+        assert record.options["dynamics"] == dynamics
+    assert errors[0] < 1.5 < 3 < errors[1]
+
+
 def test_a_loud_voice_is_held_below_full_scale(converter, tmp_path, sung_vowel) -> None:
     sung = sung_vowel(220.0, 1.0)
     soundfile.write(tmp_path / "in.wav", sung / np.abs(sung).max(), 44100, subtype="FLOAT")
@@ -273,9 +291,9 @@ def test_memory_does_not_grow_with_the_song(converter, tmp_path, sung_phrase, mo
 
     monkeypatch.setattr(AcousticModel, "sample", watched)
     monkeypatch.setattr(conversion.files.AudioWriter, "write", written)
-    monkeypatch.setattr(conversion, "BLOCK", 10000)
+    monkeypatch.setattr(conversion_output, "BLOCK_FRAMES", 20)
     soundfile.write(tmp_path / "in.wav", 0.3 * sung_phrase([(220.0, 1.0)] * 8), 44100)
     converter.convert(tmp_path / "in.wav", tmp_path / "out.wav", FAST)
     reach = converter.acoustic.halo_frames("heun", 1) + converter.vocoder.halo_frames
     assert longest["frames"] <= round(0.7 * AUDIO.frame_rate) + 2 * reach
-    assert longest["samples"] <= 10000
+    assert longest["samples"] <= 20 * AUDIO.hop_length

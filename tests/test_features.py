@@ -9,7 +9,15 @@ from resing.config import AudioConfig, FeaturesConfig
 from resing.features import content
 from resing.features.content import ContentConfig, ContentEncoder
 from resing.features.f0 import fill_unvoiced, frame_times, to_grid, track, track_world
-from resing.features.loudness import FLOOR_DB, a_weighted_level, a_weighting, relative_loudness, song_level
+from resing.features.loudness import (
+    FLOOR_DB,
+    FURTHEST_DB,
+    a_weighted_level,
+    a_weighting,
+    follow,
+    relative_loudness,
+    song_level,
+)
 
 AUDIO, FEATURES = AudioConfig(), FeaturesConfig()
 
@@ -92,3 +100,21 @@ def test_units_move_to_the_frame_grid() -> None:
 
 def test_frames_are_centred_on_half_hops() -> None:
     np.testing.assert_allclose(frame_times(2, AUDIO, 10), np.array([10.5, 11.5]) * 512 / 44100)
+
+
+def test_a_level_follows_another() -> None:
+    rng = np.random.default_rng(0)
+    slow = np.interp(np.arange(300), np.arange(0, 301, 30), rng.uniform(-5, 5, 11))
+    level = -30 + rng.normal(0, 1, 300)
+    gain = follow(level, slow, np.ones(300, bool))
+    assert np.std(follow(level + gain, slow, np.ones(300, bool))) < 0.3
+    np.testing.assert_allclose(follow(level, slow + 40, np.ones(300, bool)), gain)
+
+
+def test_a_gain_stays_within_its_limits_and_crosses_silence_in_a_line() -> None:
+    level, wanted, heard = np.zeros(90), np.zeros(90), np.ones(90, bool)
+    wanted[60:], level[30:60], heard[30:60] = 40.0, -90.0, False
+    gain = follow(level, wanted, heard)
+    assert np.abs(gain).max() <= FURTHEST_DB
+    np.testing.assert_allclose(np.diff(gain[29:61]), (gain[60] - gain[29]) / 31)
+    assert not follow(level, wanted, np.zeros(90, bool)).any()

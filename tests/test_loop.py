@@ -165,6 +165,16 @@ def test_divergence_stops_and_leaves_the_last_checkpoint(tmp_path: Path):
     assert Trainer(Toy(), tmp_path, config()).step == 10
 
 
+def test_two_trainings_do_not_share_a_folder(tmp_path: Path):
+    def another(told: Progress) -> bool:
+        with pytest.raises(ResingError, match="another training is at work"):
+            Trainer(Toy(), tmp_path, config()).run()
+        return True
+
+    Trainer(Toy(), tmp_path, config()).run(another)
+    assert Trainer(Toy(), tmp_path, config()).run(until=3) and len(list(tmp_path.glob("checkpoint-*"))) >= 1
+
+
 def test_the_callback_is_told_of_every_step_and_can_stop(tmp_path: Path):
     told: list[Progress] = []
 

@@ -12,16 +12,20 @@ import torch
 from resing import checkpoint
 from resing.audio import files
 from resing.audio.mel import log_mel
-from resing.config import AudioConfig, FeaturesConfig
+from resing.config import AudioConfig, FeaturesConfig, ModelConfig
 from resing.errors import DatasetError
 from resing.features import content
 from resing.features.loudness import REFERENCE_DB, a_weighted_level, song_level
+from resing.synthesis import acoustic, vocoder
 from resing.training import doctor, prepare
 from resing.training.dataset import VoiceData, read_pieces
 from resing.training.doctor import DatasetReport
 from resing.training.prepare import Update, read_report
+from resing.training.strangers import Strangers
 
 AUDIO = AudioConfig()
+MODEL = ModelConfig(n_units=4, hidden=8, decoder_layers=1, denoiser_layers=1, speaker_dim=6)
+THIN = vocoder.VocoderConfig(hidden=8, layers=1)
 RATE = AUDIO.sample_rate
 SCALE = [220.0 * 2 ** (step / 12) for step in (0, 2, 4, 5, 7, 9, 11, 12)]
 
@@ -58,7 +62,31 @@ def folder(tmp_path: Path, phrase: np.ndarray) -> Path:
 def run(
     folder: Path, encoder: content.ContentEncoder, out: Path | None = None, **settings: object
 ) -> DatasetReport:
-    return prepare.prepare(folder, out or folder.parent / "set", encoder=encoder, **settings)  # type: ignore[arg-type]
+    out, alone = out or folder.parent / "set", {"strangers": strangers(encoder, 0)}
+    return prepare.prepare(folder, out, encoder=encoder, **(alone | settings))  # type: ignore[arg-type]
+
+
+def strangers(encoder: content.ContentEncoder, count: int) -> Strangers:
+    """So many voices of an untrained base."""
+    torch.manual_seed(2)
+    vectors, pitches = torch.randn(count, MODEL.speaker_dim), torch.full((count,), 150.0)
+    model = acoustic.AcousticModel(acoustic.build(MODEL, AUDIO), MODEL, strangers=(vectors, pitches))
+    return Strangers(model, vocoder.Vocoder(vocoder.build(THIN, AUDIO), AUDIO), encoder, AUDIO)
+
+
+def test_strangers_sing_every_slice_for_one_more_version_of_its_units(
+    folder: Path, encoder: content.ContentEncoder
+):
+    report = run(folder, encoder, strangers=strangers(encoder, 3))
+    again = run(folder, encoder, folder.parent / "again", strangers=strangers(encoder, 3))
+    for recording in report.recordings:
+        name = f"{recording.content_hash[:16]}.safetensors"
+        units = checkpoint.load(folder.parent / "set" / name)[0]["units"]
+        frames = sum(checkpoint.read_metadata(folder.parent / "set" / name)["slices"])
+        assert units.shape == (4, 4, frames)
+        assert not torch.equal(units[3], units[0])
+        assert torch.equal(units, checkpoint.load(folder.parent / "again" / name)[0]["units"])
+    assert again.fingerprint == report.fingerprint
 
 
 def test_the_report_says_what_was_found(folder: Path, encoder: content.ContentEncoder):

@@ -43,7 +43,7 @@ def install_base(seed: int) -> None:
     torch.manual_seed(seed)
     net = acoustic.build(MODEL, AUDIO)
     torch.nn.init.normal_(net.denoiser.leave.weight, std=0.1)
-    acoustic.save_base(acoustic.EMBEDDED, net, MODEL, AUDIO)
+    acoustic.save_base(acoustic.EMBEDDED, acoustic.AcousticModel(net, MODEL), AUDIO)
 
 
 def make_card(installed: Installed, **changes: Any) -> VoiceCard:

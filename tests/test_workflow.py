@@ -52,7 +52,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
     net = acoustic.build(MODEL, AUDIO)
     torch.nn.init.normal_(net.denoiser.leave.weight, std=0.1)
-    acoustic.save_base(folder / "base.safetensors", net, MODEL, AUDIO)
+    acoustic.save_base(folder / "base.safetensors", acoustic.AcousticModel(net, MODEL), AUDIO)
     small = content.ContentConfig(hidden=8, layers=1, n_units=4)
     content.save_content(folder / "content.safetensors", content.build(small), small)
     thin = vocoder.VocoderConfig(hidden=8, layers=1)

@@ -125,6 +125,9 @@ def convert(
     temperature: Annotated[
         float | None, _option("temperature", "noise that the sampler starts from: less is calmer.")
     ] = None,
+    dynamics: Annotated[
+        float | None, _option("dynamics", "how far it rises and falls with the source, 0 to 1.")
+    ] = None,
     sampler: Annotated[str | None, _option("sampler", "how the mel is drawn from noise.")] = None,
     out_of_range: Annotated[
         str | None,
@@ -146,6 +149,7 @@ def convert(
         seed=seed,
         steps=steps,
         temperature=temperature,
+        dynamics=dynamics,
         sampler=sampler,
         out_of_range=out_of_range,
     )

@@ -88,6 +88,7 @@ class ConvertOptions(Settings):
     sampler: Literal["auto", "euler", "heun", "ddim", "dpm-solver++"] = "auto"
     steps: int = Field(default=2, ge=0, le=1000)
     temperature: float = Field(default=0.3, ge=0, le=1.5)
+    dynamics: float = Field(default=1.0, ge=0, le=1)
     seed: int = 0
     start_seconds: float = Field(default=0.0, ge=0)
     end_seconds: float | None = None

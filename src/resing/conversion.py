@@ -6,7 +6,6 @@ are what one rendering of the whole song would be, and memory does not grow with
 """
 
 import contextlib
-import math
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,23 +18,18 @@ import torch
 
 from resing import __version__, checkpoint, pitch
 from resing.audio import files
-from resing.audio.resampling import Resampler, resampled_length
 from resing.config import ConvertOptions
+from resing.conversion_output import Levelled, output_rate
 from resing.conversion_record import ConversionRecord
 from resing.errors import AudioError, ConfigError
 from resing.features import content
 from resing.features.content import ContentEncoder
 from resing.features.extract import Features, extract_recording, open_recording
 from resing.features.f0 import fill_unvoiced
-from resing.features.loudness import a_weighted_level, song_level
 from resing.synthesis.noise import frame_noise
 from resing.synthesis.vocoder import Vocoder, phase_at_frames
 from resing.voice import Voice
 
-HIGHEST_PEAK = 0.98
-KEPT_RATES = (44100, 48000)
-"""Rates of the source that the output keeps; any other becomes the house rate."""
-BLOCK = 1 << 18
 SWITCH_FRAMES = 1
 """Frames by which sound reaches into silence, so that no onset is cut."""
 
@@ -97,7 +91,7 @@ class Converter:
         tell = progress or (lambda stage, done, total: None)
         out = files.check_output(source, out)
         recording = open_recording(source, options.start_seconds, options.end_seconds)
-        writer = files.AudioWriter(out, _output_rate(recording.sample_rate, out), len(recording.weights))
+        writer = files.AudioWriter(out, output_rate(recording.sample_rate, out), len(recording.weights))
         with watch("listen"):
             features = extract_recording(
                 recording,
@@ -109,12 +103,12 @@ class Converter:
         score, transpose, moved = self._arrange(features, options)
         with _scratch_beside(out) as scratch:
             with watch("sing"):
-                peak = self._render(score, options, scratch, tell)
+                self._render(score, options, scratch, tell)
             with watch("write"):
-                gain, limited = _final_gain(features, _rendered_level(scratch, features), peak)
-                _write(writer, scratch, features, gain)
+                levelled = Levelled.like(features, scratch, options.dynamics)
+                levelled.write(writer)
         options = options.model_copy(update={"transpose": transpose})
-        record = self._record(source, out, options, moved, features, gain, limited, watch.times)
+        record = self._record(source, out, options, moved, levelled, watch.times)
         record.save()
         return record
 
@@ -155,9 +149,9 @@ class Converter:
 
     def _render(
         self, score: Score, options: ConvertOptions, scratch: BinaryIO, tell: ProgressCallback
-    ) -> float:
-        """Write the song at the reference level to `scratch` as float32; returns its peak."""
-        frames, peak = len(score.f0), 0.0
+    ) -> None:
+        """Write the song at the reference level to `scratch` as float32."""
+        frames = len(score.f0)
         size = max(1, round(options.window_seconds * self.voice.audio.frame_rate))
         for start in range(0, frames, size):
             stop = min(start + size, frames)
@@ -166,10 +160,8 @@ class Converter:
                 raise AudioError(
                     "the voice gave samples that are not finite; its file is damaged, get it again"
                 )
-            peak = max(peak, float(np.abs(audio).max()))
             scratch.write(audio.astype(np.float32).tobytes())
             tell("sing", stop, frames)
-        return peak
 
     def render_window(self, score: Score, start: int, stop: int, options: ConvertOptions) -> np.ndarray:
         """Samples of the frames start..stop, the same whatever the window, (n,) float32."""
@@ -210,11 +202,10 @@ class Converter:
         out: Path,
         options: ConvertOptions,
         moved: pitch.RangeReport,
-        features: Features,
-        gain: float,
-        limited: float,
+        levelled: Levelled,
         times: dict[str, float],
     ) -> ConversionRecord:
+        seconds = levelled.features.seconds
         return ConversionRecord(
             resing=__version__,
             source=str(Path(source).absolute()),
@@ -225,11 +216,11 @@ class Converter:
             options=options.model_dump(),
             transpose=float(options.transpose),
             range=asdict(moved),
-            seconds=round(features.seconds, 3),
-            gain_db=round(20 * math.log10(gain), 2),
-            limited_db=round(limited, 2),
+            seconds=round(seconds, 3),
+            gain_db=round(levelled.gain_db, 2),
+            limited_db=round(levelled.limited_db, 2),
             times={k: round(v, 2) for k, v in times.items()},
-            real_time_factor=round(sum(times.values()) / features.seconds, 4),
+            real_time_factor=round(sum(times.values()) / seconds, 4),
         )
 
 
@@ -304,13 +295,6 @@ def _scratch_beside(out: Path) -> Iterator[BinaryIO]:
         ) from error
 
 
-def _output_rate(source_rate: int, out: Path) -> int:
-    """The source's own rate if it is a usual one; Opus has one rate only."""
-    if out.suffix.lower() == ".opus":
-        return files.ENCODER_RATES[".opus"][0]
-    return source_rate if source_rate in KEPT_RATES else KEPT_RATES[0]
-
-
 def _gate(silent: np.ndarray, start: int, stop: int, hop: int) -> np.ndarray:
     """0 where the source is silent, 1 elsewhere, with ramps of one frame, (samples,) float32."""
     first, last = max(0, start - SWITCH_FRAMES - 1), min(len(silent), stop + SWITCH_FRAMES + 1)
@@ -320,39 +304,3 @@ def _gate(silent: np.ndarray, start: int, stop: int, hop: int) -> np.ndarray:
         sounding = np.maximum(np.maximum(wide[:-2], wide[2:]), sounding)
     centres = (np.arange(first, last) + 0.5) * hop
     return np.interp(np.arange(start * hop, stop * hop) + 0.5, centres, sounding).astype(np.float32)
-
-
-def _rendered_level(scratch: BinaryIO, features: Features) -> float:
-    """The rendered song's level in dB, measured as the source's was, in fixed blocks."""
-    scratch.seek(0)
-    levels, hop = [], features.audio.hop_length
-    while data := scratch.read(4 * (BLOCK // hop * hop)):
-        block = torch.from_numpy(np.frombuffer(data, np.float32).copy())[None]
-        levels.append(a_weighted_level(block, features.audio)[0].numpy())
-    return song_level(np.concatenate(levels)[~features.silent])
-
-
-def _final_gain(features: Features, level_db: float, peak: float) -> tuple[float, float]:
-    """Factor that makes the rendered song as loud as the source, and how many dB clipping held back."""
-    wanted = 10 ** ((features.song_level_db - level_db) / 20)
-    highest = HIGHEST_PEAK / max(peak * float(features.balance.max()), 1e-9)
-    gain = min(wanted, highest)
-    return gain, 20 * math.log10(wanted / gain)
-
-
-def _write(writer: files.AudioWriter, scratch: BinaryIO, features: Features, gain: float) -> None:
-    """The rendered song in the source's channels, at the output's rate, cut to the source's length."""
-    house, rate = features.audio.sample_rate, _output_rate(features.source_rate, writer.path)
-    left = resampled_length(features.source_samples, features.source_rate, rate)
-    resampler = Resampler(house, rate, 1)
-    factor = (features.balance * gain)[:, None].astype(np.float32)
-    scratch.seek(0)
-    with writer:
-        while left > 0:
-            data = scratch.read(4 * BLOCK)
-            mono = np.frombuffer(data, np.float32)[None]
-            mono = resampler.push(mono) if data else np.pad(resampler.finish(), ((0, 0), (0, left)))
-            mono = mono[:, :left]
-            left -= mono.shape[1]
-            if mono.shape[1]:
-                writer.write(np.clip(factor * mono, -1.0, 1.0))

@@ -1,14 +1,13 @@
 """What a conversion decided, kept beside its output: enough to make the same file again."""
 
 import json
-import os
-import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from resing.config import ConvertOptions
 from resing.errors import AudioError, ConfigError
+from resing.whole import whole
 
 
 @dataclass(frozen=True)
@@ -56,15 +55,12 @@ class ConversionRecord:
             AudioError: it cannot be written.
         """
         path = Path(self.out + ".json")
-        temporary = path.with_name(f".resing-{secrets.token_hex(6)}.part")
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
         try:
-            text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, path)
+            with whole(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
         except OSError as error:
             raise AudioError(f"{path}: cannot be written ({error.strerror}); free some space") from error
-        finally:
-            temporary.unlink(missing_ok=True)
         return path
 
     @classmethod

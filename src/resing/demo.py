@@ -1,7 +1,5 @@
 """The bundled song in a bundled voice: audio, and a picture of what changed."""
 
-import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from resing.conversion_record import ConversionRecord
 from resing.errors import AudioError, VoiceError
 from resing.features.f0 import SWIFT_RATE, frame_times, track
 from resing.voice import Voice
+from resing.whole import whole
 
 SONG = Path(__file__).parent / "assets" / "demo.flac"
 FAVOURITES = ("kumi", "af_aoede", "pjs")
@@ -94,14 +93,11 @@ def draw(sounds: dict[str, Path], picture: Path, audio: AudioConfig, features: F
     for number, (title, path) in enumerate(sounds.items(), 1):
         axes = figure.add_subplot(len(sounds), 1, number)
         _draw_one(axes, title, path, audio, features)
-    temporary = picture.with_name(f".resing-{secrets.token_hex(6)}.part")
     try:
-        figure.savefig(temporary, format="png")
-        os.replace(temporary, picture)
+        with whole(picture) as temporary:
+            figure.savefig(temporary, format="png")
     except OSError as error:
         raise AudioError(f"{picture}: cannot be written ({error.strerror}); free some space") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _draw_one(axes: Any, title: str, path: Path, audio: AudioConfig, features: FeaturesConfig) -> None:

@@ -10,6 +10,8 @@ from resing.audio.mel import hann_window
 from resing.config import AudioConfig
 
 FLOOR_DB = -80.0
+SMOOTH_FRAMES = 9
+FURTHEST_DB = 12.0
 REFERENCE_DB = -23.0
 """Every song and recording is heard at this level, so that a quiet file is like a loud one."""
 
@@ -58,3 +60,28 @@ def song_level(level_db: np.ndarray) -> float:
 def relative_loudness(level_db: np.ndarray, song_level_db: float) -> np.ndarray:
     """Loudness in dB relative to the song, floored at FLOOR_DB, (T,) float32."""
     return np.maximum(level_db - song_level_db, FLOOR_DB).astype(np.float32)
+
+
+def follow(level_db: np.ndarray, wanted_db: np.ndarray, heard: np.ndarray) -> np.ndarray:
+    """Gain per frame by which a level rises and falls as another does, in dB, (T,).
+
+    Both are smoothed over SMOOTH_FRAMES, so that the gain follows syllables and not single periods; it stays
+    within FURTHEST_DB of its middle.
+
+    Args:
+        level_db: what is there, (T,).
+        wanted_db: what it should be like; only its changes count, (T,).
+        heard: frames that matter, bool (T,); over the others the gain is drawn in a straight line.
+    """
+    if not heard.any():
+        return np.zeros(len(level_db))
+    window = np.hanning(SMOOTH_FRAMES + 2)[1:-1]
+
+    def smooth(db: np.ndarray) -> np.ndarray:
+        power = np.convolve(np.pad(10 ** (db / 10), SMOOTH_FRAMES // 2, mode="edge"), window, "valid")
+        return np.asarray(10 * np.log10(power / window.sum() + 1e-12))
+
+    gain = smooth(wanted_db.astype(np.float64)) - smooth(level_db.astype(np.float64))
+    gain = np.clip(gain - np.median(gain[heard]), -FURTHEST_DB, FURTHEST_DB)
+    frames = np.arange(len(gain))
+    return np.interp(frames, frames[heard], gain[heard])

@@ -15,6 +15,7 @@ from resing.synthesis import diffusion
 EMBEDDED = Path(__file__).parent.parent / "weights" / "base.safetensors"
 MEL_MEAN, MEL_SCALE = -5.0, 3.0
 FULL_BAND_HZ = 22050.0
+STRANGERS, STRANGERS_F0 = "strangers.speaker", "strangers.f0"
 SHALLOW_STEP = 200.0
 """The ddpm step at which sampling starts from the noised first mel (Liu et al. 2022, arXiv 2105.02446)."""
 
@@ -50,20 +51,31 @@ class AcousticModel:
         net: the trained networks.
         config: their shape and what the denoiser predicts.
         base_hash: hash of the base's tensors, stored in voices.
+        strangers: vectors (K, S) and usual pitches in Hz (K,) of voices that copies of recordings are sung by
+            while a new voice is trained; none by default.
     """
 
-    def __init__(self, net: AcousticNet, config: ModelConfig, base_hash: str = "untrained") -> None:
+    def __init__(
+        self,
+        net: AcousticNet,
+        config: ModelConfig,
+        base_hash: str = "untrained",
+        strangers: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
         self.net, self.config, self.base_hash = net.eval().requires_grad_(False), config, base_hash
+        self.strangers, self.strangers_f0 = strangers or (torch.zeros(0, config.speaker_dim), torch.zeros(0))
         self.schedule = diffusion.linear_schedule()
 
     @classmethod
     def load(cls, path: Path | str = EMBEDDED, device: str = "cpu") -> "AcousticModel":
         """The base model stored in `path`; by default the one that ships."""
-        tensors, metadata = checkpoint.load(path, device)
+        stored, metadata = checkpoint.load(path, device)
+        tensors = {n: t.float() for n, t in stored.items()}
+        strangers = (tensors.pop(STRANGERS), tensors.pop(STRANGERS_F0)) if STRANGERS in tensors else None
         config = ModelConfig(**metadata["model"])
         net = build(config, AudioConfig(**metadata["audio"])).to(device)
-        net.load_state_dict({n: t.float() for n, t in tensors.items()}, strict=True)
-        return cls(net, config, metadata["hash"])
+        net.load_state_dict(tensors, strict=True)
+        return cls(net, config, metadata["hash"], strangers)
 
     def default_sampler(self) -> str:
         """The sampler that fits what the denoiser predicts."""
@@ -162,12 +174,14 @@ class AcousticModel:
         return start, diffusion.lu_lambda_steps(self.schedule, steps, SHALLOW_STEP)
 
 
-def save_base(path: Path, net: AcousticNet, config: ModelConfig, audio: AudioConfig, **about: Any) -> None:
-    """Write a base model in half precision with its shape, hash and what it was trained on."""
-    tensors = {n: t.half() for n, t in net.state_dict().items()}
+def save_base(path: Path, model: AcousticModel, audio: AudioConfig, **about: Any) -> None:
+    """Write a base model in half precision with its shape, hash, strangers and what it was trained on."""
+    tensors = {n: t.half() for n, t in model.net.state_dict().items()}
+    if len(model.strangers):
+        tensors |= {STRANGERS: model.strangers.half(), STRANGERS_F0: model.strangers_f0.half()}
     metadata = {
         "hash": checkpoint.tensors_hash(tensors),
-        "model": config.model_dump(),
+        "model": model.config.model_dump(),
         "audio": audio.model_dump(),
     }
     checkpoint.save(path, tensors, metadata | about)

@@ -19,7 +19,7 @@ from resing.training.loop import Randomness
 from resing.training.prepare import read_report
 
 HELD_SHARE = 0.1
-PERTURBED_SHARE = 0.5
+PERTURBED_SHARE = 0.6
 GAIN_DB = 2.0
 DB_TO_LOG = float(np.log(10) / 20)
 HELD_ROWS, HELD_FRAMES = 12, 192
@@ -33,7 +33,7 @@ class Piece:
     Attributes:
         recording: the file it comes from.
         mel: natural-log mel, (M, T).
-        units: of the recording and of its perturbed copies, (V, C, T) float16.
+        units: of the recording, of its perturbed copies and as strangers sing it, (V, C, T) float16.
         f0: Hz > 0 everywhere, (T,).
         voiced: 1 where f0 was heard, (T,).
         loudness: dB relative to the recording, (T,).
@@ -103,7 +103,7 @@ class VoiceData:
         return cls(pieces, audio, report, seed)
 
     def batch(self, random: Randomness, rows: int, frames: int) -> AcousticBatch:
-        """Random segments of the training pieces with some gain, half of them with perturbed units.
+        """Random segments of the training pieces with some gain, many of them with perturbed units.
 
         Args:
             random: source of all chance.

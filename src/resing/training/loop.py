@@ -9,12 +9,14 @@ import json
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from resing import checkpoint
@@ -74,7 +76,7 @@ class Task(Protocol):
     model: nn.Module
 
     def batch(self, random: Randomness) -> Any:
-        """One training batch; depends on nothing but `random`."""
+        """One training batch; depends on nothing but `random`, and is called from another thread."""
         ...
 
     def loss(self, batch: Any, random: Randomness) -> tuple[Tensor, dict[str, float]]:
@@ -146,13 +148,28 @@ class Trainer:
         Args:
             callback: told of each step; training stops early, saved, when it returns True.
             until: stop (saved) at this step.
+
+        Raises:
+            ResingError: training diverged, or another one is at work in the folder.
         """
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                return self._run(callback, until)
+        except Timeout as error:
+            raise ResingError(
+                f"another training is at work in {self.folder}; wait for it or stop it, then resume."
+            ) from error
+
+    def _run(self, callback: Callable[[Progress], bool | None] | None, until: int | None) -> dict[str, float]:
         stop = min(until or self.config.steps, self.config.steps)
         began, first = time.monotonic(), self.step
         validation: dict[str, float] = {}
-        with open(self.folder / "losses.jsonl", "a", buffering=1) as log:
+        with open(self.folder / "losses.jsonl", "a", buffering=1) as log, ThreadPoolExecutor(1) as ahead:
+            coming = ahead.submit(self._batch_at, self.step)
             while self.step < stop:
-                loss, figures = self._one_step()
+                batch, random = coming.result()
+                coming = ahead.submit(self._batch_at, self.step + 1)  # made while the step is computed
+                loss, figures = self._one_step(batch, random)
                 log.write(json.dumps({"step": self.step, "loss": loss, **figures}) + "\n")
                 at_end = self.step == stop
                 due = at_end or self.step % self.config.validate_every == 0
@@ -192,9 +209,11 @@ class Trainer:
             old.unlink()
         return path
 
-    def _one_step(self) -> tuple[float, dict[str, float]]:
-        random = Randomness.at(self.config.seed, self.step)
-        batch = self.task.batch(random)
+    def _batch_at(self, step: int) -> tuple[Any, Randomness]:
+        random = Randomness.at(self.config.seed, step)
+        return self.task.batch(random), random
+
+    def _one_step(self, batch: Any, random: Randomness) -> tuple[float, dict[str, float]]:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate_at(self.step, self.config)
         bf16 = self.config.precision == "bf16"

@@ -6,9 +6,7 @@ dataset.json, which is written last. Running it again does only what is missing.
 
 import contextlib
 import json
-import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -26,10 +24,15 @@ from resing.audio.slicing import slice_voiced
 from resing.config import AudioConfig, FeaturesConfig, settings_hash
 from resing.errors import AudioError, DatasetError, VoiceError
 from resing.features import content
-from resing.features.extract import extract_array
+from resing.features.extract import Features, extract_array
 from resing.features.f0 import frame_times
+from resing.synthesis import acoustic, vocoder
+from resing.synthesis.acoustic import AcousticModel
+from resing.synthesis.vocoder import Vocoder
 from resing.training import doctor
 from resing.training.doctor import DatasetReport, Recording
+from resing.training.strangers import Line, Strangers
+from resing.whole import whole
 
 FORMAT, VERSION = "resing-dataset", 1
 SUFFIXES = re.compile(
@@ -74,6 +77,7 @@ def prepare(
     features: FeaturesConfig | None = None,
     progress: ProgressCallback | None = None,
     encoder: content.ContentEncoder | None = None,
+    strangers: Strangers | None = None,
 ) -> DatasetReport:
     """Prepare every audio file in a folder and report on them.
 
@@ -84,13 +88,18 @@ def prepare(
         features: pitch range and encoder.
         progress: told after each recording.
         encoder: of the units; by default the one that ships.
+        strangers: who sing the copies; by default those of the base that ships.
 
     Raises:
         DatasetError: no folder, no audio, or too little of it (see `doctor.require_enough`).
     """
     recordings, out = Path(recordings), Path(out)
     audio, features = audio or AudioConfig(), features or FeaturesConfig()
-    job = _Job(out, audio, features, encoder or content.ContentEncoder.load(content.EMBEDDED))
+    encoder = encoder or content.ContentEncoder.load(content.EMBEDDED)
+    strangers = strangers or Strangers(
+        AcousticModel.load(acoustic.EMBEDDED), Vocoder.load(vocoder.EMBEDDED), encoder, audio
+    )
+    job = _Job(out, audio, features, encoder, strangers)
     found, ignored = find_audio(recordings, out)
     with _writing(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -133,6 +142,7 @@ class _Job:
     audio: AudioConfig
     features: FeaturesConfig
     encoder: content.ContentEncoder
+    strangers: Strangers
 
     @property
     def stamp(self) -> dict[str, str]:
@@ -222,15 +232,8 @@ def read_report(dataset: Path | str) -> tuple[DatasetReport, AudioConfig, Featur
 
 def save_json(path: Path, record: dict[str, Any]) -> None:
     """Write a record beside its place and move it there whole."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(record, file, indent=1, allow_nan=False)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, allow_nan=False))
 
 
 def _reuse(job: _Job, key: str, name: str) -> Recording | None:
@@ -269,11 +272,12 @@ def _prepare_one(job: _Job, path: Path, key: str, name: str) -> Recording:
         notes=doctor.count_notes(heard.f0[kept], audio.frame_rate),
     )
     narrow = soxr.resample(level, audio.sample_rate, content.SAMPLE_RATE)
-    units = [heard.window(0, len(heard.f0)), *perturbed_units(narrow, len(heard.f0), audio, encoder, key)]
+    whole = [heard.window(0, len(heard.f0)), *perturbed_units(narrow, len(heard.f0), audio, encoder, key)]
+    units = [*np.stack(whole)[:, :, kept], *strangers_units(heard, slices, job.strangers, key)]
     scale = max(1.0, float(np.abs(used).max(initial=0.0)))  # int16 must not clip
     tensors = {
         "audio": torch.from_numpy(np.round(used / scale * 32767).astype(np.int16)),
-        "units": torch.from_numpy(np.stack(units)[:, :, kept].astype(np.float16)),
+        "units": torch.from_numpy(np.stack(units).astype(np.float16)),
         "f0": torch.from_numpy(heard.f0[kept]),
         "loudness": torch.from_numpy(heard.loudness[kept]),
     }
@@ -281,6 +285,17 @@ def _prepare_one(job: _Job, path: Path, key: str, name: str) -> Recording:
     with _writing(job.out):
         checkpoint.save(job.path(key), tensors, job.stamp | about)
     return recording
+
+
+def strangers_units(
+    heard: Features, slices: list[tuple[int, int]], strangers: Strangers, key: str
+) -> list[np.ndarray]:
+    """Units of the slices, each sung by a stranger, joined to one (C, T); nothing where there are none."""
+    if not len(strangers) or not slices:
+        return []
+    random = np.random.default_rng([int(key[:8], 16), 1])
+    lines = [Line(heard.window(a, b), heard.f0[a:b], heard.loudness[a:b]) for a, b in slices]
+    return [np.concatenate([strangers.units(line, random) for line in lines], axis=1)]
 
 
 def frame_slices(samples: np.ndarray, audio: AudioConfig) -> list[tuple[int, int]]:

@@ -1,0 +1,72 @@
+"""What recipes work out before anything is trained: phones of texts, and where in a recording they are."""
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+
+
+@pytest.fixture(scope="module")
+def phones() -> ModuleType:
+    sys.path.insert(0, str(RECIPES))
+    try:
+        return importlib.import_module("phones")
+    finally:
+        sys.path.remove(str(RECIPES))
+
+
+def heard(*spans: tuple[int, int]) -> np.ndarray:
+    """Log-probabilities (T, 3) of a listener who is nearly sure: `spans` are (phone, frames)."""
+    labels = np.concatenate([np.full(frames, phone) for phone, frames in spans])
+    return np.log(np.where(labels[:, None] == np.arange(3), 0.9, 0.05))
+
+
+def test_a_text_is_laid_where_it_is_heard(phones: ModuleType):
+    log_phones = heard((0, 4), (1, 7), (0, 3), (2, 5))
+    labels, fit = phones.align(log_phones, np.full(19, -9.0), ["ab", "ac"], {"a": 0, "b": 1, "c": 2})
+    np.testing.assert_array_equal(labels, [0] * 4 + [1] * 7 + [0] * 3 + [2] * 5)
+    assert fit == pytest.approx(np.log(0.9))
+
+
+def test_silence_goes_between_words_and_around_them(phones: ModuleType):
+    log_phones = heard((0, 3), (0, 4), (1, 5), (1, 2))
+    quiet = np.full(14, -9.0)
+    quiet[:3] = quiet[6:8] = quiet[12:] = -0.01
+    labels, _ = phones.align(log_phones, quiet, ["a", "b"], {"a": 0, "b": 1})
+    np.testing.assert_array_equal(labels, [-1] * 3 + [0] * 3 + [-1] * 2 + [1] * 4 + [-1] * 2)
+
+
+def test_within_a_word_there_is_no_silence(phones: ModuleType):
+    labels, _ = phones.align(heard((0, 4), (1, 4)), np.full(8, -1.0), ["ab"], {"a": 0, "b": 1})
+    assert (labels >= 0).all()
+
+
+def test_a_text_longer_than_its_recording_does_not_fit(phones: ModuleType):
+    labels, fit = phones.align(heard((0, 2)), np.full(2, -9.0), ["abc"], {"a": 0, "b": 1, "c": 2})
+    assert fit == -np.inf and (labels == -1).all()
+
+
+def test_english_is_read_by_the_dictionary_or_not_at_all(phones: ModuleType):
+    entries = {"singing": [["S", "IH1", "NG", "IH0", "NG"]], "her": [["HH", "ER1"]], "a": [["AH0"]]}
+    assert phones.english("Singing, her.", entries) == ["sɪŋɪŋ", "hɜɹ"]
+    assert phones.english("a", entries) == ["ə"]
+    assert phones.english("Singing zzyzx", entries) is None and phones.english("...", entries) is None
+
+
+@pytest.mark.parametrize(
+    ("syllables", "expected"),
+    [
+        (["pyo", "pi", "n"], ["pʲo", "pi", "ɴ"]),
+        (["ni", "hi", "shi", "tsu"], ["ɲi", "çi", "ɕi", "ʦɯ"]),
+        (["to", "to", "no"], ["to", "no"]),  # held over two notes
+        (["ka", "xq"], None),
+        ([], None),
+    ],
+)
+def test_japanese_is_read_syllable_by_syllable(phones: ModuleType, syllables: list[str], expected: object):
+    assert phones.japanese(syllables) == expected
