@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,6 @@ from resing.scoring.metrics import FRAME_SECONDS, Pitch
 HEARING_RATE = 16000  # the pitch tracker's, the embedder's and the recogniser's
 FULL_RATE = 44100  # long-term spectra
 WORDS_LIMIT = 0.3  # source error rate up to which a clip's words are judged
-HIGH_BAND_HZ = 2000.0
 Json = dict[str, Any]
 Measure = Callable[..., np.ndarray]
 
@@ -140,8 +139,9 @@ class Clip:
 
     def quality(self, pitch: Pitch) -> dict[str, float | None]:
         """Medians of HNR, HNR above 2 kHz and CPP, in dB, at the pitch's confident frames."""
-        high: Measure = partial(metrics.hnr, low_hz=HIGH_BAND_HZ)
-        kinds: dict[str, Measure] = {"hnr_db": metrics.hnr, "hnr_high_db": high, "cpp_db": metrics.cpp}
+        kinds: dict[str, Measure] = {
+            "hnr_db": metrics.hnr, "hnr_high_db": metrics.hnr_high, "cpp_db": metrics.cpp
+        }  # fmt: skip
         return {
             name: metrics.median_at(kind, self.audio_16k, HEARING_RATE, pitch) for name, kind in kinds.items()
         }

@@ -14,7 +14,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,13 @@ from resing.scoring.melody import CONFIDENT, FRAME_SECONDS, VOICED, Pitch, expec
 from resing.scoring.places import runs
 
 HEARING_RATE = 16000  # Hz at which pitch and tone are heard
-HIGH_BAND_HZ = 2000.0
 LONGEST_SECONDS = 8.0
 DROPPED_SECONDS = 0.1  # a note that one of two voices lacks for so long makes them no natural pair
 PARTNERS = 4  # voices tried for a phrase
 SUNG = ("kumi_utau", "pjs", "scottpoid_utau", "sms_tools", "vocadito")
 TONE = {
     "hnr_db": metrics.hnr,
-    "hnr_high_db": partial(metrics.hnr, low_hz=HIGH_BAND_HZ),
+    "hnr_high_db": metrics.hnr_high,
     "cpp_db": metrics.cpp,
 }
 Readings = dict[str, float | None]

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import os
-import secrets
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +24,7 @@ from resing.features.loudness import REFERENCE_DB, a_weighted_level, song_level
 from resing.scoring import metrics
 from resing.scoring.metrics import FRAME_SECONDS, Pitch
 from resing.synthesis.acoustic import AcousticModel
+from resing.whole import whole
 
 HEARING_RATE = 16000
 """Hz at which pitch, tone and words are heard."""
@@ -110,15 +110,10 @@ class Clip:
         known = {name: self.__dict__[name] for name in KEPT if name in self.__dict__}
         if self.cache is None or not known:
             return
-        temporary = self.cache.with_name(f".{self.cache.stem}-{secrets.token_hex(4)}.part")
         with contextlib.suppress(OSError):
-            try:
-                self.cache.parent.mkdir(parents=True, exist_ok=True)
-                with open(temporary, "wb") as file:
-                    np.savez(file, **known)
-                os.replace(temporary, self.cache)
-            finally:
-                temporary.unlink(missing_ok=True)
+            self.cache.parent.mkdir(parents=True, exist_ok=True)
+            with whole(self.cache) as temporary, open(temporary, "wb") as file:
+                np.savez(file, **known)
             _forget_oldest(self.cache.parent)
 
     @property

@@ -46,6 +46,8 @@ ROWS = {
     "units_distance": Row("sounds of the words changed", "", None, 0.15),
     "hnr_db": Row("tone over noise", "dB"),
     "hnr_db_change": Row("tone over noise, change", "dB"),
+    "hnr_high_db": Row("tone over noise above 2 kHz", "dB"),
+    "hnr_high_db_change": Row("tone over noise above 2 kHz, change", "dB"),
     "cpp_db": Row("clearness of the tone", "dB"),
     "cpp_ratio": Row("clearness of the tone, ratio"),
     "worst_band_db": Row("weakest band, 4 to 16 kHz", "dB"),
@@ -175,7 +177,7 @@ def _melody(pair: Pair) -> Iterator[Figure]:
 
 def _tone(pair: Pair, recordings: Recordings | None) -> Iterator[Figure]:
     note = "" if recordings is not None else OF_SOURCE
-    for kind, changed in (("hnr", "hnr_db_change"), ("cpp", "cpp_ratio")):
+    for kind, changed in (("hnr", "hnr_db_change"), ("hnr_high", "hnr_high_db_change"), ("cpp", "cpp_ratio")):
         value, source = (median(pair.tone[name]) for name in (kind, f"source_{kind}"))
         target = getattr(recordings, f"{kind}_db") if recordings is not None else None
         yield row(f"{kind}_db", value, source, target)
@@ -183,7 +185,7 @@ def _tone(pair: Pair, recordings: Recordings | None) -> Iterator[Figure]:
         if value is None or not known:
             yield row(changed, None, note="no note of the source is clear enough")
         else:
-            change = value - min(known) if kind == "hnr" else value / max(min(known), 1e-3)
+            change = value / max(min(known), 1e-3) if kind == "cpp" else value - min(known)
             yield row(changed, change, note=note)
 
 

@@ -55,6 +55,7 @@ LEVEL_SECONDS = 0.01
 SILENT_DB = -40.0  # below the active level
 SILENCE_SECONDS = 0.15
 EMPTY_DB = -120.0
+HIGH_HZ = 2000.0
 
 
 def decibels(power: np.ndarray | float) -> np.ndarray:
@@ -140,6 +141,11 @@ def hnr(
             peak = np.clip(_peak_height(np.where(allowed, ratio, -1.0)), 1e-6, 1.0 - 1e-6)
             result[chosen[part]] = 10.0 * np.log10(peak / (1.0 - peak))
     return result
+
+
+def hnr_high(audio: np.ndarray, sample_rate: int, f0: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """HNR of what lies above HIGH_HZ, in dB, (F,); arguments as in `hnr`."""
+    return hnr(audio, sample_rate, f0, frames, HIGH_HZ)
 
 
 def _peak_height(curves: np.ndarray) -> np.ndarray:

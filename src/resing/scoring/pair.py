@@ -179,12 +179,14 @@ class Pair:
 
     @cached_property
     def tone(self) -> dict[str, np.ndarray]:
-        """HNR and CPP of output and source in dB, NaN where the source's pitch is unsure, (T,) each."""
+        """HNR (whole, above 2 kHz) and CPP of output and source in dB, NaN where that is unsure, (T,)."""
         at = np.flatnonzero(self.sure)
         own = self.source.pitch.f0[at]
         places = {
             "hnr": (metrics.hnr, self.output, self.expected.f0[at]),
             "source_hnr": (metrics.hnr, self.source, own),
+            "hnr_high": (metrics.hnr_high, self.output, self.expected.f0[at]),
+            "source_hnr_high": (metrics.hnr_high, self.source, own),
             "cpp": (metrics.cpp, self.output, self.expected.f0[at]),
             "source_cpp": (metrics.cpp, self.source, own),
         }

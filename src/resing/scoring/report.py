@@ -5,9 +5,7 @@ import hashlib
 import io
 import json
 import math
-import os
 import re
-import secrets
 import struct
 import zlib
 from collections.abc import Callable
@@ -31,6 +29,7 @@ from resing.scoring.clip import WHOLE, Clip
 from resing.scoring.metrics import FRAME_SECONDS
 from resing.scoring.page import parts_of, safe, share
 from resing.scoring.pair import Made
+from resing.whole import whole
 
 TEMPLATE = Path(__file__).parents[1] / "assets" / "report.html"
 PAGES = (".html", ".htm")
@@ -255,13 +254,10 @@ def _data(card: Scorecard, source: _Heard, output: _Heard, pool: int) -> str:
 
 
 def _save(path: Path, page: str) -> None:
-    temporary = path.with_name(f".resing-{secrets.token_hex(6)}.part")
     try:
-        temporary.write_bytes(page.encode("utf-8", "replace"))
-        os.replace(temporary, path)
+        with whole(path) as temporary:
+            temporary.write_bytes(page.encode("utf-8", "replace"))
     except OSError as error:
         raise AudioError(
             f"{path}: cannot be written ({error.strerror}); free some space or choose another folder"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -219,11 +219,20 @@ def _common_step(
     result = np.zeros(levels.shape[1])
     if not enough.any():
         return result
-    middle = np.nanmedian(steps[:, enough], axis=0)
-    spread = np.nanpercentile(np.abs(steps[:, enough] - middle), share, axis=0)
-    even = (spread < widest) & (np.nanpercentile(rest[:, enough], share, axis=0) < roughest)
+    middle = _percentile(steps[:, enough], 50.0)
+    spread = _percentile(np.abs(steps[:, enough] - middle), share)
+    even = (spread < widest) & (_percentile(rest[:, enough], share) < roughest)
     result[enough] = np.where(even, middle, 0.0)
     return result
+
+
+def _percentile(values: np.ndarray, share: float) -> np.ndarray:
+    """Percentile of each column's numbers, one at least: what np.nanpercentile gives, many times faster."""
+    ordered = np.sort(values, axis=0)  # NaN last
+    at = (np.count_nonzero(~np.isnan(values), axis=0) - 1) * share / 100.0
+    low, high = np.floor(at).astype(int), np.ceil(at).astype(int)
+    first, second = (np.take_along_axis(ordered, i[None], axis=0)[0] for i in (low, high))
+    return np.asarray(first + (second - first) * (at - low))
 
 
 def steps(

@@ -30,7 +30,7 @@ class Recordings:
         ceiling: mean cosine of each window with the centroid of the others: no output can be expected above.
         spectrum: frequencies in Hz and mean power density.
         bandwidth_hz: up to where they hold sound.
-        hnr_db, cpp_db: medians over their sure frames; None without one.
+        hnr_db, hnr_high_db, cpp_db: medians over their sure frames; None without one.
     """
 
     seconds: float
@@ -39,6 +39,7 @@ class Recordings:
     spectrum: tuple[np.ndarray, np.ndarray]
     bandwidth_hz: float
     hnr_db: float | None
+    hnr_high_db: float | None
     cpp_db: float | None
 
     @classmethod
@@ -70,6 +71,7 @@ class Recordings:
             spectrum=spectrum,
             bandwidth_hz=metrics.bandwidth(*spectrum),
             hnr_db=_median(clips, weights, metrics.hnr),
+            hnr_high_db=_median(clips, weights, metrics.hnr_high),
             cpp_db=_median(clips, weights, metrics.cpp),
         )
 
