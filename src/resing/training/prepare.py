@@ -96,9 +96,9 @@ def prepare(
     recordings, out = Path(recordings), Path(out)
     audio, features = audio or AudioConfig(), features or FeaturesConfig()
     encoder = encoder or content.ContentEncoder.load(content.EMBEDDED)
-    strangers = strangers or Strangers(
-        AcousticModel.load(acoustic.EMBEDDED), Vocoder.load(vocoder.EMBEDDED), encoder, audio
-    )
+    if strangers is None:
+        base, sound = AcousticModel.load(acoustic.EMBEDDED), Vocoder.load(vocoder.EMBEDDED)
+        strangers = Strangers(base, sound, encoder, audio)
     job = _Job(out, audio, features, encoder, strangers)
     found, ignored = find_audio(recordings, out)
     with _writing(out):
