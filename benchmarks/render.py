@@ -1,6 +1,7 @@
 """Convert every sung dev-test clip to every voice, as `resing convert` does, for benchmarks/conversion.py.
 
     python benchmarks/render.py --data ../shared/data --out CLIPS [--voices kumi] [--every 1] [--part 0/2]
+        [--only LIST]
 
 Writes CLIPS/clips.json (rows for the judge), and CLIPS/copies.json: the sources through our own vocoder, the
 first row to beat. `--part I/N` takes every N-th clip, so that N processes can share the work; `--voice-dir`
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--voices", nargs="*")
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--only", type=Path, help="text file with a manifest file, less its ending, a line")
     parser.add_argument("--part", default="0/1")
     parser.add_argument(
         "--targets", nargs="*", default=[], help="NAME=MANIFEST_SPEAKER for voices of other names"
@@ -76,7 +78,11 @@ def main() -> None:
     torch.set_num_threads(1)
     part, parts = (int(x) for x in options.part.split("/"))
     targets = dict(t.split("=") for t in options.targets)
-    clips = sung_clips(options.data)[:: options.every][part::parts]
+    clips = sung_clips(options.data)
+    if options.only:
+        names = set(options.only.read_text(encoding="utf-8").split("\n"))
+        clips = [clip for clip in clips if clip["file"].rsplit(".", 1)[0] in names]
+    clips = clips[:: options.every][part::parts]
     rows: list[dict] = []
     began, heard = time.monotonic(), 0.0
     for name in options.voices or [card.name for card in Voice.list()]:
