@@ -237,7 +237,7 @@ def test_the_source_is_heard_once(song: Path, own_home: Path, monkeypatch: pytes
     monkeypatch.setattr(f0, "swift_frames", lambda *args: heard.append(1) or real(*args))
     assert score(song, song) == first
     assert len(heard) == 1  # the output
-    assert [path.suffix for path in (own_home / "cache" / "scoring").iterdir()] == [".npz"]
+    assert [path.suffix for path in (own_home / "cache" / "scoring").iterdir()] == [".safetensors"]
 
 
 def test_another_part_or_file_is_heard_anew(song: Path, tmp_path: Path):

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import os
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,8 @@ import numpy as np
 import soxr
 import torch
 from platformdirs import user_cache_dir
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from resing import checkpoint
 from resing.audio import files
@@ -98,22 +99,22 @@ class Clip:
         """The clip in a file, with what was heard in it before; `keep` it afterwards."""
         clip = cls.read(path, part)
         facts = (checkpoint.file_hash(path), part, CACHE_VERSION, content.embedded().encoder_id)
-        clip.cache = cache_folder() / f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:40]}.npz"
-        with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            with open(clip.cache, "rb") as file, np.load(file, allow_pickle=False) as known:
-                clip.__dict__.update({name: known[name] for name in known.files if name in KEPT})
+        clip.cache = cache_folder() / f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:40]}.safetensors"
+        with contextlib.suppress(OSError, ValueError, SafetensorError):
+            known = load_file(clip.cache)
+            clip.__dict__.update({name: known[name] for name in KEPT if name in known})
             os.utime(clip.cache)
         return clip
 
     def keep(self) -> None:
         """Remember what was heard, whole or not at all; where nothing can be written nothing is."""
-        known = {name: self.__dict__[name] for name in KEPT if name in self.__dict__}
+        known = {n: np.ascontiguousarray(self.__dict__[n]) for n in KEPT if n in self.__dict__}
         if self.cache is None or not known:
             return
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, SafetensorError):
             self.cache.parent.mkdir(parents=True, exist_ok=True)
-            with whole(self.cache) as temporary, open(temporary, "wb") as file:
-                np.savez(file, **known)
+            with whole(self.cache) as temporary:
+                save_file(known, temporary)
             _forget_oldest(self.cache.parent)
 
     @property
@@ -238,6 +239,6 @@ def speaker_vectors(model: AcousticModel, audio: np.ndarray) -> np.ndarray:
 
 def _forget_oldest(folder: Path) -> None:
     """Delete all but the files used last."""
-    kept = sorted(folder.glob("*.npz"), key=lambda path: path.stat().st_mtime, reverse=True)
+    kept = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in kept[CACHE_FILES:]:
         path.unlink(missing_ok=True)
