@@ -1,8 +1,11 @@
 """What every test may ask for: one thread, the shared audio, and a synthetic singer."""
 
+import importlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -18,6 +21,21 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def script() -> Callable[[str], ModuleType]:
+    """Load a script outside the package, with its neighbours in reach: `script("recipes/phones.py")`."""
+
+    def load(relative: str) -> ModuleType:
+        path = REPOSITORY / relative
+        sys.path.insert(0, str(path.parent))
+        try:
+            return importlib.import_module(path.stem)
+        finally:
+            sys.path.remove(str(path.parent))
+
+    return load
 
 
 @pytest.fixture(scope="session")

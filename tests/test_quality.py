@@ -1,23 +1,15 @@
 """The scorecard's arithmetic: means by voice, and what counts as worse."""
 
-import importlib
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
-def quality() -> ModuleType:
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        return importlib.import_module("quality")
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+def quality(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("benchmarks/quality.py")
 
 
 def row(voice: str = "kumi", **figures: Any) -> dict[str, Any]:

@@ -1,23 +1,15 @@
 """What recipes work out before anything is trained: phones of texts, and where in a recording they are."""
 
-import importlib
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
-
 
 @pytest.fixture(scope="module")
-def phones() -> ModuleType:
-    sys.path.insert(0, str(RECIPES))
-    try:
-        return importlib.import_module("phones")
-    finally:
-        sys.path.remove(str(RECIPES))
+def phones(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("recipes/phones.py")
 
 
 def heard(*spans: tuple[int, int]) -> np.ndarray:
