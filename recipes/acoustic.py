@@ -1,10 +1,10 @@
 """Train the multi-voice base model on the corpus.
 
-    python recipes/acoustic.py --corpus CORPUS --run RUN --steps 6000
+    python recipes/acoustic.py --corpus CORPUS --run RUN --steps 6000 [--start WEIGHTS]
     ... --export src/resing/weights/base.safetensors
 
 A third of the pieces are conversions: units and loudness of one voice singing a phrase, f0 and mel of
-another singing it in exact sync. Many of the others take their units from the recording's copy in another
+another singing it in exact sync. Most of the others take their units from the recording's copy in another
 voice, and half of all units are moved from their speaker's mean to another's, so that only the reference
 says whose voice it is. The voice is heard from a different stretch of the same speaker.
 """
@@ -20,6 +20,7 @@ from corpus import Corpus
 from run import read_options, train_or_export
 from torch import Tensor, nn
 
+from resing import checkpoint
 from resing.audio.mel import log_mel, mel_centres
 from resing.config import AudioConfig, ModelConfig
 from resing.features.content import to_grid
@@ -31,11 +32,11 @@ from resing.training.acoustic import AcousticBatch, acoustic_loss
 from resing.training.loop import LoopConfig, Randomness
 
 SHARES = {
-    "kokoro_sung": 0.22, "kumi_utau": 0.18, "kathleen_rhasspy": 0.18, "pjs": 0.12, "scottpoid_utau": 0.1,
+    "kokoro_sung": 0.25, "kumi_utau": 0.18, "kathleen_rhasspy": 0.18, "pjs": 0.15, "scottpoid_utau": 0.04,
     "librispeech_resemblyzer": 0.08, "speechocean762": 0.05, "asterisk_prompts": 0.05, "iona_utsu": 0.02,
 }  # fmt: skip
 CONVERSIONS = 0.33
-COPIED = 0.4
+COPIED = 0.6
 """Share of the other pieces whose units come from the copy, where there is one."""
 MOVED = 0.5
 """Share of all pieces whose units are moved to the mean of a random speaker."""
@@ -221,13 +222,18 @@ def main() -> None:
     """Train, or export the averaged weights of a run."""
     options = read_options(__doc__, steps=9000, batch_size=12, frames=128)
     task = BaseTask(Corpus(options.corpus), ModelConfig(), options.batch_size, options.frames)
+    begun = 0
+    if options.start and options.start.is_file():
+        tensors, about = checkpoint.load(options.start)
+        task.model.load_state_dict({n: tensors[n].float() for n in task.model.state_dict()})
+        begun = about["steps"]
     loop = LoopConfig(
         steps=options.steps, learning_rate=8e-4, precision=options.precision, checkpoint_every=250
     )
 
     def export(path: Path, step: int) -> None:
         model = AcousticModel(task.model, task.config, strangers=task.strangers())
-        save_base(path, model, task.audio, trained_on=sorted(SHARES), steps=step)
+        save_base(path, model, task.audio, trained_on=sorted(SHARES), steps=begun + step)
 
     train_or_export(task, options, loop, export)
 

@@ -1,17 +1,18 @@
 """Copies of training recordings in other voices, made by the models that ship: same words, another singer.
 
-    python recipes/copies.py --corpus CORPUS
+    python recipes/copies.py --corpus CORPUS [--workers 2]
 
 Only kokoro_sung has voices that sing the same frames. For the other sources a copy stands for the second
 singer: the encoder learns to say the same of both (recipes/content.py), the base to sing the original from
 the copy's units (recipes/acoustic.py); the copy itself is never a target. Writes copies.raw (int16 at 16 kHz,
-as long as the original) and copies.json (offsets, null where there is none). Needs units.raw of the encoder
-that ships.
+as long as the original) and copies.json (offsets, null where there is none).
 """
 
 import argparse
 import json
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -43,11 +44,6 @@ class Copier:
         self.corpus, self.audio = corpus, AudioConfig()
         self.acoustic = AcousticModel.load()
         self.strangers = Strangers(self.acoustic, Vocoder.load(), ContentEncoder.load(), self.audio)
-        about = json.loads((corpus.folder / "units.json").read_text())
-        if about["encoder"] != self.strangers.encoder.encoder_id:
-            raise SystemExit("units.raw is of another encoder: run recipes/units.py first")
-        self.units = np.memmap(corpus.folder / "units.raw", np.float16, "r").reshape(-1, about["n_units"])
-        self.where = {c["file"]: o for c, o in zip(corpus.clips, about["offsets"], strict=True)}
         long = [c for c in corpus.clips if c["f0"][1] >= REFERENCE_FRAMES]
         self.singers = {s: [c for c in long if c["source"] == s] for s in SINGERS}
 
@@ -63,10 +59,8 @@ class Copier:
     def copy(self, clip: dict, singer: dict, rng: np.random.Generator) -> np.ndarray:
         """`clip` sung by the voice heard in `singer`, as long as `audio_16k`, int16."""
         f0, level, heard = (self.corpus.get(*x) for x in ((clip, "f0"), (clip, "level"), (singer, "f0")))
-        offset, size = self.where[clip["file"]]
-        units = to_grid(
-            self.units[offset : offset + size].T.astype(np.float32), frame_times(len(f0), self.audio)
-        )
+        said = self.corpus.get(clip, "audio_16k").astype(np.float32) / 32768
+        units = to_grid(self.strangers.encoder(said), frame_times(len(f0), self.audio))
         start, hop = int(rng.integers(0, len(heard) - REFERENCE_FRAMES + 1)), self.audio.hop_length
         reference = self.corpus.get(singer, "audio", start * hop, REFERENCE_FRAMES * hop)
         reference = torch.from_numpy(reference.astype(np.float32) / 32768)[None]
@@ -80,20 +74,36 @@ class Copier:
         return np.round(sung * 32767).astype(np.int16)
 
 
+@lru_cache(maxsize=1)
+def copier_of(folder: Path) -> Copier:
+    """The copier of a corpus folder, one a process."""
+    torch.set_num_threads(1)
+    return Copier(Corpus(folder))
+
+
+def copy_chosen(job: tuple[Path, int]) -> np.ndarray | None:
+    """The copy of one recording, or None where chance, which is its own, does not choose it."""
+    folder, number = job
+    copier, rng = copier_of(folder), np.random.default_rng([3, number])
+    clip = copier.corpus.clips[number]
+    if rng.random() >= SHARES.get(clip["source"], 0.0) or clip["f0"][1] < 40:
+        return None
+    return copier.copy(clip, copier.other(clip, rng), rng)
+
+
 def main() -> None:
     """Write the copies of a random choice of recordings."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    corpus, rng = Corpus(options.corpus), np.random.default_rng(3)
-    copier, offsets, position, began = Copier(corpus), [], 0, time.monotonic()
-    with open(options.corpus / "copies.raw", "wb") as file:
-        for clip in corpus.clips:
-            if rng.random() >= SHARES.get(clip["source"], 0.0) or clip["f0"][1] < 40:
+    jobs = [(options.corpus, number) for number in range(len(Corpus(options.corpus).clips))]
+    offsets, position, began = [], 0, time.monotonic()
+    with open(options.corpus / "copies.raw", "wb") as file, ProcessPoolExecutor(options.workers) as pool:
+        for rows in pool.map(copy_chosen, jobs, chunksize=8):
+            if rows is None:
                 offsets.append(None)
                 continue
-            rows = copier.copy(clip, copier.other(clip, rng), rng)
             file.write(rows.tobytes())
             offsets.append([position, len(rows)])
             position += len(rows)

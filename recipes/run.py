@@ -20,7 +20,9 @@ def read_options(about: str, **defaults: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="run whose newest checkpoint a new run begins with")
+    parser.add_argument(
+        "--start", type=Path, help="run whose newest checkpoint, or exported weights, a new run begins with"
+    )
     parser.add_argument("--until", type=int)
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--threads", type=int, default=1)
@@ -37,7 +39,7 @@ def train_or_export(
     task: Task, options: argparse.Namespace, loop: LoopConfig, export: Callable[[Path, int], None]
 ) -> None:
     """Go on with the run, or hand its averaged weights to `export` with the step they are from."""
-    if options.start and not list(options.run.glob("checkpoint-*")):
+    if options.start and options.start.is_dir() and not list(options.run.glob("checkpoint-*")):
         options.run.mkdir(parents=True, exist_ok=True)
         newest = max(options.start.glob("checkpoint-*.safetensors"))
         (options.run / newest.name).write_bytes(newest.read_bytes())

@@ -9,50 +9,62 @@ where recipes/copies.py made one) and units.json.
 import argparse
 import json
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from corpus import Copies, Corpus
 
-from resing.features.content import UNIT_HOP, ContentEncoder, content_mel
+from resing.features.content import ContentEncoder, content_mel
 
 WARPS = (1.0, 0.88, 1.14)
 
 
+@lru_cache(maxsize=1)
+def opened(folder: Path, encoder: Path) -> tuple[Corpus, Copies, ContentEncoder]:
+    """What a process hears with."""
+    torch.set_num_threads(1)
+    corpus = Corpus(folder)
+    return corpus, Copies(corpus), ContentEncoder.load(encoder)
+
+
 @torch.inference_mode()
+def hear(job: tuple[Path, Path, int]) -> np.ndarray:
+    """Units of one recording in every variant, (variants, U, C) float16."""
+    *where, number = job
+    corpus, copies, encoder = opened(*where)
+    clip = corpus.clips[number]
+    audio = torch.from_numpy(corpus.get(clip, "audio_16k").astype(np.float32) / 32768)[None]
+    mels = [content_mel(audio, warp) for warp in WARPS]
+    copy = copies.get(clip)
+    if copy is not None:
+        mels.append(content_mel(torch.from_numpy(copy.astype(np.float32) / 32768)[None]))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return encoder.net(torch.cat(mels)).transpose(1, 2).half().numpy()
+
+
 def main() -> None:
     """Write the units of every clip in every variant."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--encoder", type=Path, required=True)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    corpus, encoder = Corpus(options.corpus), ContentEncoder.load(options.encoder)
-    offsets, copied, position, began = [], [], 0, time.monotonic()
-    copies = Copies(corpus)
-    with open(options.corpus / "units.raw", "wb") as file, torch.autocast("cpu", dtype=torch.bfloat16):
-        for clip in corpus.clips:
-            audio = torch.from_numpy(corpus.get(clip, "audio_16k").astype(np.float32) / 32768)[None]
-            frames = -(-audio.shape[1] // UNIT_HOP)
-            mels = torch.cat([content_mel(audio, warp) for warp in WARPS])
-            copy = copies.get(clip)
-            if copy is not None:
-                mels = torch.cat([mels, content_mel(torch.from_numpy(copy.astype(np.float32) / 32768)[None])])
-            units = encoder.net(mels).transpose(1, 2)  # (variants, U, C)
-            file.write(units.half().numpy().tobytes())
-            offsets.append([position, frames])
-            copied.append(copy is not None)
-            position += frames * len(mels)
+    corpus, began = Corpus(options.corpus), time.monotonic()
+    jobs = [(options.corpus, options.encoder, number) for number in range(len(corpus.clips))]
+    offsets, copied, position = [], [], 0
+    with open(options.corpus / "units.raw", "wb") as file, ProcessPoolExecutor(options.workers) as pool:
+        for units in pool.map(hear, jobs, chunksize=8):
+            file.write(units.tobytes())
+            offsets.append([position, units.shape[1]])
+            copied.append(len(units) > len(WARPS))
+            position += units.shape[0] * units.shape[1]
     about = {"offsets": offsets, "copied": copied, "n_units": units.shape[2]}
-    about |= {"encoder": encoder.encoder_id, "warps": WARPS}
+    about |= {"encoder": ContentEncoder.load(options.encoder).encoder_id, "warps": WARPS}
     (options.corpus / "units.json").write_text(json.dumps(about))
-    print(
-        json.dumps(
-            {"rows": position, "seconds": round(time.monotonic() - began), "encoder": encoder.encoder_id}
-        )
-    )
+    print(json.dumps({"rows": position, "seconds": round(time.monotonic() - began)}))
 
 
 if __name__ == "__main__":
