@@ -17,10 +17,9 @@ import soxr
 import torch
 from content import ENOUGH_ROWS, phrases_of
 from corpus import Corpus
-from run import read_options, train_or_export
+from run import begin, read_options, train_or_export
 from torch import Tensor, nn
 
-from resing import checkpoint
 from resing.audio.mel import log_mel, mel_centres
 from resing.config import AudioConfig, ModelConfig
 from resing.features.content import to_grid
@@ -222,11 +221,7 @@ def main() -> None:
     """Train, or export the averaged weights of a run."""
     options = read_options(__doc__, steps=9000, batch_size=12, frames=128)
     task = BaseTask(Corpus(options.corpus), ModelConfig(), options.batch_size, options.frames)
-    begun = 0
-    if options.start and options.start.is_file():
-        tensors, about = checkpoint.load(options.start)
-        task.model.load_state_dict({n: tensors[n].float() for n in task.model.state_dict()})
-        begun = about["steps"]
+    begun = begin(task.model, options.start)
     loop = LoopConfig(
         steps=options.steps, learning_rate=8e-4, precision=options.precision, checkpoint_every=250
     )

@@ -18,7 +18,7 @@ import soxr
 import torch
 import torch.nn.functional as F
 from corpus import Copies, Corpus
-from run import read_options, train_or_export
+from run import begin, read_options, train_or_export
 from torch import Tensor, nn
 
 from resing.features.content import UNIT_HOP, ContentConfig, build, content_mel, save_content
@@ -256,12 +256,13 @@ def main() -> None:
     options = read_options(__doc__, steps=7500, batch_size=18, pairs=3, units=150)
     config = ContentConfig()
     task = ContentTask(Corpus(options.corpus), config, options.batch_size, options.pairs, options.units)
+    begun = begin(task.model.net, options.start)
     loop = LoopConfig(
         steps=options.steps, learning_rate=1e-3, precision=options.precision, checkpoint_every=250
     )
 
     def export(path: Path, step: int) -> None:
-        save_content(path, task.model.net, config, trained_on=sorted(SHARES), steps=step)
+        save_content(path, task.model.net, config, trained_on=sorted(SHARES), steps=begun + step)
 
     train_or_export(task, options, loop, export)
 

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from resing import checkpoint
 from resing.training.loop import LoopConfig, Progress, Task, Trainer
 
 
@@ -33,6 +35,15 @@ def read_options(about: str, **defaults: int) -> argparse.Namespace:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     return options
+
+
+def begin(model: nn.Module, start: Path | None) -> int:
+    """Put exported weights into a new run's model; returns the steps they have seen, 0 without any."""
+    if start is None or start.is_dir():
+        return 0
+    tensors, about = checkpoint.load(start)
+    model.load_state_dict({name: tensors[name].float() for name in model.state_dict()})
+    return int(about["steps"])
 
 
 def train_or_export(

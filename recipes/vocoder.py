@@ -11,7 +11,7 @@ import numpy as np
 import soxr
 import torch
 from corpus import Corpus
-from run import read_options, train_or_export
+from run import begin, read_options, train_or_export
 from torch import Tensor
 
 from resing.audio.mel import log_mel
@@ -61,7 +61,7 @@ class VocoderTask:
             source = clip["source"] if clip["source"] in SHARES else "other"
             self.by_source.setdefault(source, []).append(clip)
         self.lengths = {s: np.array([c["audio"][1] for c in cs], float) for s, cs in self.by_source.items()}
-        self.model = build(config, self.audio_config)
+        self.model, self.begun = build(config, self.audio_config), 0
         picks = np.random.default_rng(0)
         self.held = self._collate([self._piece(held[i % len(held)], picks, 160, 1.0, 0.0) for i in range(24)])
 
@@ -153,13 +153,16 @@ class VocoderTask:
     def export(self, path: Path, step: int) -> None:
         """Write the model's weights."""
         sources = sorted({c["source"] for c in self.clips})
-        save_vocoder(path, self.model, self.config, self.audio_config, trained_on=sources, steps=step)
+        save_vocoder(
+            path, self.model, self.config, self.audio_config, trained_on=sources, steps=self.begun + step
+        )
 
 
 def main() -> None:
     """Train, or export the averaged weights of a run."""
     options = read_options(__doc__, steps=20000, batch_size=8, frames=72)
     task = VocoderTask(Corpus(options.corpus), VocoderConfig(), options.batch_size, options.frames)
+    task.begun = begin(task.model, options.start)
     loop = LoopConfig(
         steps=options.steps, learning_rate=8e-4, precision=options.precision, checkpoint_every=250
     )

@@ -1,10 +1,11 @@
 """Fine-tune the vocoder on the mels that the acoustic model predicts for training clips.
 
-    python recipes/vocoder_last_stage.py --corpus CORPUS --start RUN_OF_VOCODER --run RUN --steps 1500
+    python recipes/vocoder_last_stage.py --corpus CORPUS --start VOCODER --run RUN --steps 1500
     ... --export src/resing/weights/vocoder.safetensors
 
 A vocoder that only ever saw true mels turns the smoother predicted ones breathy. Half of each batch keeps the
-true mels. Repeat it whenever the acoustic model changes; voices stay as they are.
+true mels. VOCODER is the run of a vocoder or its exported weights. Repeat it whenever the acoustic model changes;
+voices stay as they are.
 """
 
 from dataclasses import dataclass
@@ -13,13 +14,13 @@ import numpy as np
 import torch
 from acoustic import EDGE, BaseTask
 from corpus import Corpus
-from run import read_options, train_or_export
+from run import begin, read_options, train_or_export
 from torch import Tensor
 from vocoder import Batch, VocoderTask
 
 from resing.config import ConvertOptions
 from resing.synthesis import diffusion
-from resing.synthesis.acoustic import FULL_BAND_HZ, AcousticModel, denormalise, normalise
+from resing.synthesis.acoustic import AcousticModel, denormalise, normalise
 from resing.synthesis.vocoder import VocoderConfig, phase_at_frames
 from resing.training.acoustic import AcousticBatch
 from resing.training.loop import LoopConfig, Randomness
@@ -75,9 +76,7 @@ class LastStageTask(VocoderTask):
     def _predict(self, sung: AcousticBatch, reference: Tensor, random: Randomness) -> Tensor:
         """Mel as a conversion would predict it, at the default options."""
         net, options = self.base.net, ConvertOptions()
-        voice = net.voice(
-            net.speaker_encoder(normalise(reference)), torch.full((len(reference),), FULL_BAND_HZ)
-        )
+        voice = net.voice(net.speaker_encoder(normalise(reference)))
         score = net.score(sung.units, sung.f0, sung.voiced, sung.loudness)
         first = net.decode(score, voice)
         noise = torch.randn(first.shape, generator=random.torch)
@@ -91,6 +90,7 @@ def main() -> None:
     """Fine-tune, or export the averaged weights of a run."""
     options = read_options(__doc__, steps=1500, batch_size=8, frames=72)
     task = LastStageTask(Corpus(options.corpus), VocoderConfig(), options.batch_size, options.frames)
+    task.begun = begin(task.model, options.start)
     loop = LoopConfig(
         steps=options.steps, learning_rate=3e-4, ema_decay=0.995, cooldown=0.06, precision=options.precision,
         checkpoint_every=100, validate_every=500,

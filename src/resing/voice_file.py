@@ -18,6 +18,7 @@ from resing.nets.adapter import adapter_tensors, add_adapters
 from resing.synthesis import acoustic, vocoder
 
 FORMAT, VERSION = "resing-voice", 1
+FULL_BAND_HZ = 22050.0
 MAX_VOICE_BYTES = 128 << 20
 ADAPTED = ("decoder", "denoiser", "film")
 """The parts of the acoustic network that a voice may change."""
@@ -89,7 +90,7 @@ class VoiceCard(BaseModel):
     minutes: float = Field(default=0.0, ge=0)
     range_hz: tuple[float, float]
     f0_histogram: dict[Semitone, Annotated[float, Field(ge=0)]] = {}
-    bandwidth_hz: float = Field(default=acoustic.FULL_BAND_HZ, ge=1000, le=96000)
+    bandwidth_hz: float = Field(default=FULL_BAND_HZ, ge=1000, le=96000)
     created: Line = ""
     encoder_id: Line
     encoder_hash: Line = ""

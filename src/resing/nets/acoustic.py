@@ -87,7 +87,7 @@ class AcousticNet(nn.Module):
     ) -> None:
         super().__init__()
         self.speaker_encoder = SpeakerEncoder(n_mels, 192, 3, speaker_dim)
-        self.film = nn.Sequential(nn.Linear(speaker_dim + 1, hidden), nn.SiLU())
+        self.film = nn.Sequential(nn.Linear(speaker_dim, hidden), nn.SiLU())
         self.time = nn.Sequential(nn.Linear(64, hidden), nn.SiLU())
         score = n_units + SCORE_CHANNELS
         self.decoder = Stack(score, n_mels, hidden, decoder_layers, kernel_size, expansion, hidden)
@@ -96,10 +96,9 @@ class AcousticNet(nn.Module):
         )
         nn.init.zeros_(self.denoiser.leave.weight)
 
-    def voice(self, speaker: Tensor, bandwidth_hz: Tensor) -> Tensor:
-        """FiLM vector (B, H) from speaker vector (B, S) and the bandwidth to sing with (B,)."""
-        width = torch.log2(bandwidth_hz / 16000.0).unsqueeze(-1)
-        return self.film(torch.cat([speaker, width], dim=-1))
+    def voice(self, speaker: Tensor) -> Tensor:
+        """FiLM vector (B, H) from speaker vector (B, S)."""
+        return self.film(speaker)
 
     @staticmethod
     def score(units: Tensor, f0: Tensor, voiced: Tensor, loudness: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from resing.synthesis import diffusion
 
 EMBEDDED = Path(__file__).parent.parent / "weights" / "base.safetensors"
 MEL_MEAN, MEL_SCALE = -5.0, 3.0
-FULL_BAND_HZ = 22050.0
 STRANGERS, STRANGERS_F0 = "strangers.speaker", "strangers.f0"
 SHALLOW_STEP = 200.0
 """The ddpm step at which sampling starts from the noised first mel (Liu et al. 2022, arXiv 2105.02446)."""
@@ -118,7 +117,6 @@ class AcousticModel:
         sampler: str,
         steps: int,
         temperature: float = 1.0,
-        bandwidth_hz: float = FULL_BAND_HZ,
     ) -> Tensor:
         """Sing the score.
 
@@ -132,7 +130,6 @@ class AcousticModel:
             sampler: a name of `diffusion.SAMPLERS` that fits the model's target.
             steps: of the sampler; 0 returns the deterministic decoder's mel.
             temperature: factor on the noise that sampling starts from; less is calmer, with less variation.
-            bandwidth_hz: what to sing with.
 
         Returns:
             Natural-log mel, (B, M, T).
@@ -141,7 +138,7 @@ class AcousticModel:
             ConfigError: the sampler does not fit the model.
         """
         score = self.net.score(units, f0, voiced, loudness)
-        voice = self.net.voice(speaker, torch.full((speaker.shape[0],), bandwidth_hz, device=speaker.device))
+        voice = self.net.voice(speaker)
         first = self.net.decode(score, voice)
         if steps == 0:
             return denormalise(first)

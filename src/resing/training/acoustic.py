@@ -65,7 +65,7 @@ def acoustic_loss(
     mask = mel_mask(batch.bandwidth, audio) * batch.valid.unsqueeze(1)  # (B, M, T)
     target = normalise(batch.mel)
     score = net.score(batch.units, batch.f0, batch.voiced, batch.loudness)
-    voice = net.voice(speaker, batch.bandwidth)
+    voice = net.voice(speaker)
     first = net.decode(score, voice)
     decoder = ((first - target).abs() * mask).sum() / mask.sum()
     fixed = first.detach()

@@ -85,7 +85,7 @@ def predict(task: VoiceTask, piece: AcousticBatch) -> Tensor:
     """The mel that the task's present weights sing for a held-out piece, with fixed noise, (B, M, T)."""
     net, speaker = task.voice.net, task.voice.speaker[None]
     score = net.score(piece.units, piece.f0, piece.voiced, piece.loudness)
-    voice = net.voice(speaker, piece.bandwidth)
+    voice = net.voice(speaker)
     first = net.decode(score, voice)
     if task.model_config.target != "flow":
         return acoustic.denormalise(first)
