@@ -4,8 +4,8 @@
     ... --export src/resing/weights/vocoder.safetensors
 
 A vocoder that only ever saw true mels turns the smoother predicted ones breathy. Half of each batch keeps the
-true mels. VOCODER is the run of a vocoder or its exported weights. Repeat it whenever the acoustic model changes;
-voices stay as they are.
+true mels. VOCODER is the run of a vocoder or its exported weights. Repeat it whenever the acoustic model
+changes; voices stay as they are.
 """
 
 from dataclasses import dataclass
