@@ -23,6 +23,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def home_of_the_test(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A RESING_HOME for each test: no test sees the user's voices and caches, nor another test's."""
+    monkeypatch.setenv("RESING_HOME", str(tmp_path_factory.mktemp("home")))
+
+
 @pytest.fixture(scope="session")
 def script() -> Callable[[str], ModuleType]:
     """Load a script outside the package, with its neighbours in reach: `script("recipes/phones.py")`."""

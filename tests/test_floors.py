@@ -17,6 +17,7 @@ PACKAGE = REPOSITORY / "src" / "resing"
 # level gets its floor here (and its line in docs/architecture.md), or is named after its room: voice_file.py.
 FLOORS = {
     "config": 0,
+    "cache": 1,
     "checkpoint": 1,
     "hub": 1,
     "audio": 2,

@@ -8,13 +8,14 @@ import pytest
 from resing.errors import ConfigError
 from resing.pitch import (
     Note,
+    Shares,
     VoiceRange,
     auto_transpose,
     check_transpose,
     find_notes,
     hz_to_semitones,
     note_name,
-    share_inside,
+    shares,
     sing_in_range,
     voice_range,
 )
@@ -106,7 +107,7 @@ def test_a_narrow_voice_gets_the_key_that_fits_if_no_octave_does() -> None:
     narrow = VoiceRange(low=60.0, high=67.0, median=63.0)
     song = notes_of(57, 60, 64)  # needs +3; +-12 and 0 leave notes outside
     key = auto_transpose(song, narrow)
-    assert share_inside(song, key, narrow)[1] == 1.0 and key == 3
+    assert shares(song, key, narrow).inside == 1.0 and key == 3
 
 
 def test_an_octave_may_cost_three_per_cent_of_singing_time() -> None:
@@ -118,7 +119,7 @@ def test_an_octave_may_cost_three_per_cent_of_singing_time() -> None:
 
 def test_no_notes_no_key() -> None:
     assert auto_transpose([], MAN) == 0
-    assert share_inside([], 0, MAN) == (0.0, 1.0, 0.0)
+    assert shares([], 0, MAN) == Shares(0.0, 1.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("transpose", [float("nan"), float("inf"), 49, -100.0])
@@ -194,3 +195,60 @@ def test_no_note_is_dropped_and_all_end_inside(policy) -> None:
     assert heights.min() >= WOMAN.low - 0.51 and heights.max() <= WOMAN.high + 0.51
     assert report.below + report.inside + report.above == pytest.approx(1.0, abs=1e-3)
     assert len(report.moved) > 10
+
+
+def test_notes_are_kept_where_that_is_asked_and_told_all_the_same() -> None:
+    f0 = melody(50, 70, 30)
+    sung, report = sing_in_range(f0, find_notes(f0, FRAMES), 0, MAN, "keep", FRAMES)
+    np.testing.assert_array_equal(sung, f0)
+    assert [(m.note, m.sung) for m in report.moved] == [("A#4", "A#4"), ("F#1", "F#1")]
+    assert (report.below, report.inside, report.above) == pytest.approx((1 / 3, 1 / 3, 1 / 3), abs=1e-3)
+
+
+# --- how well the voice knows its notes
+
+SYLLABLES = voice_range((220.0, 587.33), {"57": 1.0, "62": 2.0, "69": 0.8, "72": 0.8, "74": 0.7})
+"""A voice recorded on five notes, A3 to D5."""
+
+
+def test_near_are_notes_in_the_range_that_the_voice_was_hardly_heard_on() -> None:
+    song = [Note(0, 60, 62.2), Note(60, 80, 63.4), Note(80, 90, 65.6), Note(90, 100, 80.0)]
+    assert shares(song, 0, SYLLABLES) == Shares(0.0, pytest.approx(0.9), pytest.approx(0.1), 0.1)
+    f0 = melody(62, 66)
+    report = sing_in_range(f0, find_notes(f0, FRAMES), 0, SYLLABLES, "fold", FRAMES)[1]
+    assert (report.inside, report.near, report.moved) == (1.0, 0.5, ())
+
+
+def test_of_a_short_voice_a_share_is_enough() -> None:
+    short = voice_range((220.0, 440.0), {"57": 0.05, "62": 0.2, "69": 0.05})  # 18 s
+    assert short.well_known(np.array([57.0, 58.4, 62.0, 65.0, 69.4])).tolist() == [
+        True,
+        True,
+        True,
+        False,
+        True,
+    ]
+
+
+def test_a_voice_without_a_histogram_knows_its_whole_range() -> None:
+    assert voice_range((220.0, 440.0), {}).well_known(np.array([56.6, 63.0, 71.0])).tolist() == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_the_octave_that_the_voice_knows_is_chosen() -> None:
+    """A range that reaches down to notes heard for a moment, as a tracker's slips make it."""
+    slips = voice_range((92.5, 329.6), {"42": 0.01, "52": 1.0} | {str(n): 0.05 for n in range(53, 65)})
+    song = notes_of(50, 50, 51)
+    assert shares(song, 0, slips).inside == 1.0 and shares(song, 0, slips).near > 0.6
+    assert auto_transpose(song, slips) == 12
+    everywhere = VoiceRange(slips.low, slips.high, slips.median)
+    assert auto_transpose(song, everywhere) == 0
+
+
+def test_gaps_in_what_a_voice_knows_do_not_take_a_song_out_of_its_key() -> None:
+    song = notes_of(64, 66, 67, 71)
+    assert shares(song, 0, SYLLABLES).near > 0.5
+    assert auto_transpose(song, SYLLABLES) == 0

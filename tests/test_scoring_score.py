@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import resing
+from resing import cache
 from resing.audio import files
 from resing.errors import AudioError, ConfigError, DatasetError, VoiceError
 from resing.features import f0
-from resing.scoring import clip as clips
 from resing.scoring.card import KINDS, Scorecard
 from resing.scoring.clip import Clip, Part
 from resing.scoring.figures import ROWS, limit_text, row
@@ -255,7 +255,7 @@ def test_another_part_or_file_is_heard_anew(song: Path, tmp_path: Path):
 @pytest.mark.parametrize("content", [b"", b"damaged", b"PK\x03\x04 cut off"])
 def test_a_damaged_cache_is_made_again(song: Path, content: bytes):
     score(song, song)
-    (file,) = clips.cache_folder().iterdir()
+    (file,) = (cache.folder() / "scoring").iterdir()
     file.write_bytes(content)
     assert "swift" not in Clip.remembered(song).__dict__
     score(song, song)
@@ -267,13 +267,13 @@ def test_a_cache_that_cannot_be_written_is_done_without(song: Path, own_home: Pa
     assert score(song, song).findings == ()
 
 
-def test_the_cache_stays_small(tmp_path: Path, song: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(clips, "CACHE_FILES", 2)
+def test_the_cache_stays_small(song: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cache, "LARGEST_BYTES", 3000)
     for end in (1.5, 2.0, 2.5):
         clip = Clip.remembered(song, Part(0.0, end))
         clip.swift  # noqa: B018
         clip.keep()
-    assert len(list(clips.cache_folder().glob("*"))) == 2
+    assert sum(held.files for held in cache.size().values()) < 3
 
 
 # -- refusals

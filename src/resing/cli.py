@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 from cyclopts import App, CycloptsError, Parameter, Token
 from pydantic import ValidationError
 
-from resing import __version__, cli_score, cli_train, cli_voice
+from resing import __version__, cli_cache, cli_score, cli_train, cli_voice
 from resing.cli_output import Json, clock, progress, say, show_json
 from resing.config import ConvertOptions, explain
 from resing.errors import ConfigError, ResingError
@@ -22,6 +22,8 @@ INTERRUPTED, TERMINATED = 130, 143
 USAGE = 2
 WEAK_PLACES = 5
 STRETCH_GAP_SECONDS = 2.0
+DOUBT_SHARE = 0.02
+"""Less of a song in doubt than this is not worth a word."""
 
 app = App(
     name="resing",
@@ -36,6 +38,7 @@ app.command(cli_train.train)
 app.command(cli_train.resume)
 app.command(cli_score.score)
 app.command(cli_score.compare)
+app.command(cli_cache.app)
 
 
 def parse_time(text: str) -> float:
@@ -131,7 +134,28 @@ def convert(
     sampler: Annotated[str | None, _option("sampler", "how the mel is drawn from noise.")] = None,
     out_of_range: Annotated[
         str | None,
-        _option("out_of_range", "notes the voice does not have: sing them octaves away, or at its limit."),
+        _option(
+            "out_of_range",
+            "notes the voice does not have: keep them, fold them by octaves, or clamp them to its limit.",
+        ),
+    ] = None,
+    pitch_out: Annotated[
+        Path | None,
+        Parameter(help="write the melody that was heard to this .csv, to be edited.", show_default=False),
+    ] = None,
+    pitch_file: Annotated[
+        Path | None,
+        Parameter(
+            help="sing this melody, an edited --pitch-out; only what changed is sung anew.",
+            show_default=False,
+        ),
+    ] = None,
+    tune: Annotated[
+        str | None,
+        _option("tune", 'pull notes onto a scale: "C major", "A minor", chromatic.', metavar="SCALE"),
+    ] = None,
+    tune_strength: Annotated[
+        float | None, _option("tune_strength", "how far --tune pulls them, 0 to 1.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -152,12 +176,17 @@ def convert(
         dynamics=dynamics,
         sampler=sampler,
         out_of_range=out_of_range,
+        tune=tune,
+        tune_strength=tune_strength,
+        pitch_file=str(pitch_file.absolute()) if pitch_file else None,
     )
     from resing.conversion import Converter
     from resing.voice import Voice
 
     with progress() as bars:
-        record = Converter(Voice.load(voice)).convert(source, out, options, progress=bars.report)
+        record = Converter(Voice.load(voice)).convert(
+            source, out, options, progress=bars.report, pitch_out=pitch_out
+        )
     if json:
         show_json(record)
     describe(record)
@@ -252,23 +281,44 @@ def describe(record: "ConversionRecord") -> None:
     """What a conversion did, in sentences."""
     key = f"{record.transpose:+g} semitones" if record.transpose else "as it was sung"
     say(f"Wrote {record.out} ({clock(record.seconds)}), sung by {record.voice}. Key: {key}.")
-    found = record.range
-    sides = [
-        f"{found[side]:.0%} {word}"
-        for side, word in (("below", "below it"), ("above", "above it"))
-        if found[side]
-    ]
-    say(
-        f"In the voice's range: {found['inside']:.0%} of the singing" + "".join(f", {s}" for s in sides) + "."
-    )
-    places = weak_places(found["moved"])
+    say(range_text(record.range))
+    places = weak_places(record.range["moved"])
     for place in places[:WEAK_PLACES]:
         say(f"  {place}")
     if len(places) > WEAK_PLACES:
         say(f"  and {len(places) - WEAK_PLACES} more, see {record.out}.json; try another --transpose.")
+    tell_doubts(record)
     if record.limited_db >= 0.1:
         say(f"Kept {record.limited_db:.1f} dB below the source's level, so that nothing clips.")
+    if record.sung_seconds is not None and record.sung_seconds < record.seconds - 1:
+        say(f"Sang {clock(record.sung_seconds)} anew, where the melody changed; the rest is as it was.")
     say(f"Took {sum(record.times.values()):.1f} s, {record.real_time_factor:.2f} of real time.")
+
+
+def tell_doubts(record: "ConversionRecord") -> None:
+    """The longest stretches where the note that was heard is not sure, and how to put them right."""
+    if record.reverberant:
+        say("The vocals have a long reverb; a drier recording would be sung more clearly.")
+    doubts = sorted(record.doubts, key=lambda d: d["start_seconds"] - d["end_seconds"])
+    seconds = sum(doubt["end_seconds"] - doubt["start_seconds"] for doubt in doubts)
+    if seconds < DOUBT_SHARE * record.seconds:
+        return
+    say(f"Not sure of the notes for {seconds:.1f} s; --pitch-out FILE.csv and --pitch-file correct them:")
+    for doubt in doubts[:WEAK_PLACES]:
+        say(f"  {clock(doubt['start_seconds'])}-{clock(doubt['end_seconds'])}: {doubt['reason']}")
+
+
+def range_text(found: dict[str, Any]) -> str:
+    """How the song lies in the voice's range, in a sentence.
+
+    Args:
+        found: a `pitch.RangeReport` as a record keeps it.
+    """
+    text = f"In the voice's range: {found['inside']:.0%} of the singing"
+    if near := found.get("near"):
+        text += f" ({near:.0%} on notes that its recordings hardly have)"
+    sides = (("below", "below it"), ("above", "above it"))
+    return text + "".join(f", {found[side]:.0%} {word}" for side, word in sides if found[side]) + "."
 
 
 def weak_places(moved: Sequence[dict[str, Any]]) -> list[str]:
@@ -287,7 +337,12 @@ def weak_places(moved: Sequence[dict[str, Any]]) -> list[str]:
     stretches.sort(key=lambda notes: notes[0]["start_seconds"] - notes[-1]["end_seconds"])
     return [
         f"{clock(notes[0]['start_seconds'])}-{clock(notes[-1]['end_seconds'])}: "
-        + ", ".join(dict.fromkeys(f"{note['note']} sung as {note['sung']}" for note in notes[:3]))
+        + ", ".join(dict.fromkeys(_told(note) for note in notes[:3]))
         + (", ..." if len(notes) > 3 else "")
         for notes in stretches
     ]
+
+
+def _told(note: dict[str, Any]) -> str:
+    kept = note["note"] == note["sung"]
+    return f"{note['note']} kept" if kept else f"{note['note']} sung as {note['sung']}"

@@ -84,7 +84,10 @@ class ConvertOptions(Settings):
     """How a song is sung: what `resing convert` and `resing.convert` take."""
 
     transpose: float | Literal["auto"] = "auto"
-    out_of_range: Literal["fold", "clamp"] = "fold"
+    out_of_range: Literal["keep", "fold", "clamp"] = "fold"
+    pitch_file: str | None = None
+    tune: str | None = None
+    tune_strength: float = Field(default=1.0, ge=0, le=1)
     sampler: Literal["auto", "euler", "heun", "ddim", "dpm-solver++"] = "auto"
     steps: int = Field(default=2, ge=0, le=1000)
     temperature: float = Field(default=0.3, ge=0, le=1.5)

@@ -9,25 +9,31 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import torch
 
-from resing import __version__, checkpoint, pitch
+from resing import __version__, cache, checkpoint, conversion_take, pitch
 from resing.audio import files
 from resing.config import ConvertOptions
-from resing.conversion_output import Levelled, output_rate
-from resing.conversion_record import ConversionRecord
+from resing.conversion_melody import Score, arrange, check_pitch_out, save_melody
+from resing.conversion_output import Levelled, Levels, output_rate
+from resing.conversion_record import RENDERING, ConversionRecord
+from resing.conversion_take import Take
 from resing.errors import AudioError, ConfigError
 from resing.features import content
 from resing.features.content import ContentEncoder
-from resing.features.extract import Features, extract_recording, open_recording
-from resing.features.f0 import fill_unvoiced
+from resing.features.extract import Features, open_recording
+from resing.features.heard import hear
+from resing.features.melody_tracking import Doubt
+from resing.features.residue import LONG_REVERB_DB
+from resing.pitch_file import read_pitch
+from resing.pitch_tune import scale_tones
 from resing.synthesis.noise import frame_noise
-from resing.synthesis.vocoder import Vocoder, phase_at_frames
+from resing.synthesis.vocoder import Vocoder
 from resing.voice import Voice
 
 SWITCH_FRAMES = 1
@@ -40,15 +46,6 @@ class ProgressCallback(Protocol):
     def __call__(self, stage: str, done: float, total: float) -> object:
         """Hear how much of a stage is done, of how much."""
         ...
-
-
-@dataclass(frozen=True, eq=False)
-class Score:
-    """What is to be sung per frame: f0 in Hz, > 0 everywhere, and pulse cycles at the frame's start."""
-
-    features: Features
-    f0: np.ndarray
-    phase: np.ndarray
 
 
 class Converter:
@@ -74,41 +71,63 @@ class Converter:
         out: Path | str,
         options: ConvertOptions | None = None,
         progress: ProgressCallback | None = None,
+        *,
+        pitch_out: Path | str | None = None,
+        levels: Levels | None = None,
     ) -> ConversionRecord:
         """Sing `source` in the voice; the output and its record appear whole or not at all.
+
+        Where a pitch file is written or sung, the rendering is kept, and of the next one with another pitch
+        file only the windows that change are rendered; all others stay as they are, bit for bit.
 
         Args:
             source: a cappella vocals, any audio file.
             out: .wav, .flac, .mp3, .ogg or .opus.
             options: how to sing.
             progress: told of the stages "listen" and "sing".
+            pitch_out: .csv file to write the melody to that was heard, to be edited and given back.
+            levels: of another rendering of the same song, as loud as which this one shall be.
 
         Raises:
             AudioError: the source cannot be used or the output cannot be written.
-            ConfigError: options that do not fit the voice or each other.
+            ConfigError: options that do not fit the voice or each other, or a pitch file with a mistake.
         """
         options, watch = self._resolve(options or ConvertOptions()), _Watch()
         tell = progress or (lambda stage, done, total: None)
         out = files.check_output(source, out)
+        check_pitch_out(pitch_out, source, out, options.pitch_file)
+        table = read_pitch(options.pitch_file) if options.pitch_file else None
         recording = open_recording(source, options.start_seconds, options.end_seconds)
         writer = files.AudioWriter(out, output_rate(recording.sample_rate, out), len(recording.weights))
+        digest = checkpoint.file_hash(source)
         with watch("listen"):
-            features = extract_recording(
-                recording,
-                self.voice.audio,
-                self.voice.features,
-                self.encoder,
-                lambda share: tell("listen", share, 1.0),
-            )
-        score, transpose, moved = self._arrange(features, options)
+            features = self._listen(source, digest, options, tell)
+        limits = pitch.voice_range(self.voice.card.range_hz, self.voice.card.f0_histogram)
+        score, options, moved = arrange(features, limits, options, table)
+        name = self._take_name(digest, options) if table or pitch_out else None
+        take = Take.find(name, len(score.f0), self.voice.audio.hop_length) if name else None
         with _scratch_beside(out) as scratch:
             with watch("sing"):
-                self._render(score, options, scratch, tell)
+                sung = self._render(score, options, scratch, tell, take)
             with watch("write"):
-                levelled = Levelled.like(features, scratch, options.dynamics)
+                kept = take.levels if take and sung < len(score.f0) else None
+                levelled = Levelled.like(score.features, scratch, options.dynamics, levels or kept)
                 levelled.write(writer)
-        options = options.model_copy(update={"transpose": transpose})
-        record = self._record(source, out, options, moved, levelled, watch.times)
+                if name:
+                    conversion_take.keep(name, score.melody, scratch, levelled.levels)
+        if pitch_out:
+            save_melody(pitch_out, score.features, options.start_seconds)
+        facts: dict[str, Any] = {
+            **self.models(),
+            "source": str(Path(source).absolute()),
+            "source_sha256": digest,
+            "out": str(out),
+            "pitch_sha256": checkpoint.file_hash(options.pitch_file) if options.pitch_file else None,
+            "doubts": [_in_song(doubt, options.start_seconds) for doubt in features.doubts],
+            "reverberant": features.fall_db > LONG_REVERB_DB,
+            "sung_seconds": round(sung / self.voice.audio.frame_rate, 3),
+        }
+        record = self._record(facts, options, moved, levelled, watch.times)
         record.save()
         return record
 
@@ -123,6 +142,8 @@ class Converter:
 
     def _resolve(self, options: ConvertOptions) -> ConvertOptions:
         pitch.check_transpose(options.transpose)
+        if options.tune:
+            scale_tones(options.tune)
         end = options.end_seconds
         if end is not None and end <= options.start_seconds:
             raise ConfigError(
@@ -133,35 +154,56 @@ class Converter:
         self.acoustic.check_sampler(options.sampler)
         return options
 
-    def _arrange(self, features: Features, options: ConvertOptions) -> tuple[Score, float, pitch.RangeReport]:
-        """The melody in the voice's key and range."""
-        rate = self.voice.audio.frame_rate
-        limits = pitch.voice_range(self.voice.card.range_hz, self.voice.card.f0_histogram)
-        notes = pitch.find_notes(features.f0, rate)
-        transpose = float(
-            pitch.auto_transpose(notes, limits) if options.transpose == "auto" else options.transpose
+    def _listen(
+        self, source: Path | str, digest: str, options: ConvertOptions, tell: ProgressCallback
+    ) -> Features:
+        return hear(
+            source,
+            digest,
+            (options.start_seconds, options.end_seconds),
+            self.voice.audio,
+            self.voice.features,
+            self.encoder,
+            lambda share: tell("listen", share, 1.0),
         )
-        sung, moved = pitch.sing_in_range(
-            features.f0, notes, transpose, limits, options.out_of_range, rate, options.start_seconds
+
+    def _take_name(self, digest: str, options: ConvertOptions) -> str:
+        """Hash of all that decides a rendering except its melody."""
+        melodic = {"pitch_file", "out_of_range", "tune", "tune_strength"}
+        return cache.key(
+            RENDERING, digest, sorted(self.models().items()), options.model_dump_json(exclude=melodic)
         )
-        f0 = fill_unvoiced(sung)
-        return Score(features, f0, phase_at_frames(f0, self.voice.audio)[:-1]), transpose, moved
 
     def _render(
-        self, score: Score, options: ConvertOptions, scratch: BinaryIO, tell: ProgressCallback
-    ) -> None:
-        """Write the song at the reference level to `scratch` as float32."""
-        frames = len(score.f0)
+        self,
+        score: Score,
+        options: ConvertOptions,
+        scratch: BinaryIO,
+        tell: ProgressCallback,
+        take: Take | None,
+    ) -> int:
+        """Write the song at the reference level to `scratch` as float32; returns the frames sung anew.
+
+        Windows begin at multiples of their size and are rendered as a whole, so that each comes out the same
+        bit for bit whichever others are rendered; those in which nothing changed come from `take`.
+        """
+        frames, hop, sung = len(score.f0), self.voice.audio.hop_length, 0
         size = max(1, round(options.window_seconds * self.voice.audio.frame_rate))
+        reach = self.acoustic.halo_frames(options.sampler, options.steps) + self.vocoder.halo_frames
+        changed = take.changed(score.melody, reach) if take else np.ones(frames, bool)
         for start in range(0, frames, size):
             stop = min(start + size, frames)
-            audio = self.render_window(score, start, stop, options)
+            if take and not changed[start:stop].any():
+                audio = take.read(start * hop, (stop - start) * hop)
+            else:
+                audio, sung = self.render_window(score, start, stop, options), sung + stop - start
             if not np.isfinite(audio).all():
                 raise AudioError(
                     "the voice gave samples that are not finite; its file is damaged, get it again"
                 )
             scratch.write(audio.astype(np.float32).tobytes())
             tell("sing", stop, frames)
+        return sung
 
     def render_window(self, score: Score, start: int, stop: int, options: ConvertOptions) -> np.ndarray:
         """Samples of the frames start..stop, the same whatever the window, (n,) float32."""
@@ -198,29 +240,27 @@ class Converter:
 
     def _record(
         self,
-        source: Path | str,
-        out: Path,
+        facts: dict[str, Any],
         options: ConvertOptions,
         moved: pitch.RangeReport,
         levelled: Levelled,
         times: dict[str, float],
     ) -> ConversionRecord:
-        seconds = levelled.features.seconds
+        seconds, levels = levelled.features.seconds, levelled.levels
         return ConversionRecord(
             resing=__version__,
-            source=str(Path(source).absolute()),
-            source_sha256=checkpoint.file_hash(source),
-            out=str(out),
             voice=self.voice.card.name,
-            **self.models(),
+            **facts,
             options=options.model_dump(),
             transpose=float(options.transpose),
             range=asdict(moved),
             seconds=round(seconds, 3),
-            gain_db=round(levelled.gain_db, 2),
-            limited_db=round(levelled.limited_db, 2),
+            gain_db=round(levels.gain_db, 2),
+            limited_db=round(levels.limited_db, 2),
             times={k: round(v, 2) for k, v in times.items()},
             real_time_factor=round(sum(times.values()) / seconds, 4),
+            rendering=RENDERING,
+            levels=asdict(levels),
         )
 
 
@@ -263,7 +303,26 @@ def repeat(
             f"{record} was made with another version of the voice {kept.voice} or of the models; "
             f"install Resing {kept.resing} and that voice to make the same again"
         )
-    return converter.convert(kept.source, out, options, progress)
+    if kept.rendering != RENDERING:
+        raise ConfigError(
+            f"{record} was made by an earlier Resing, which sang the same options a little differently; "
+            f"convert {kept.source} again"
+        )
+    if options.pitch_file and _hash_of(options.pitch_file) != kept.pitch_sha256:
+        raise ConfigError(
+            f"{options.pitch_file} is gone or has changed since {record} was written; restore it to go on"
+        )
+    return converter.convert(kept.source, out, options, progress, levels=Levels(**kept.levels))
+
+
+def _hash_of(path: str) -> str | None:
+    return checkpoint.file_hash(path) if Path(path).is_file() else None
+
+
+def _in_song(doubt: Doubt, start_seconds: float) -> dict[str, Any]:
+    """A doubt with its times counted from the start of the song."""
+    times = {k: round(v + start_seconds, 3) for k, v in asdict(doubt).items() if k != "reason"}
+    return {**times, "reason": doubt.reason}
 
 
 class _Watch:

@@ -11,7 +11,7 @@ import torch
 from resing.audio import files
 from resing.audio.resampling import Resampler, resampled_length
 from resing.features.extract import Features
-from resing.features.loudness import a_weighted_level, follow, song_level
+from resing.features.loudness import a_weighted_level, follow, middle_difference, song_level
 
 HIGHEST_PEAK = 0.98
 KEPT_RATES = (44100, 48000)
@@ -26,6 +26,21 @@ def output_rate(source_rate: int, out: Path) -> int:
     return source_rate if source_rate in KEPT_RATES else KEPT_RATES[0]
 
 
+@dataclass(frozen=True)
+class Levels:
+    """What the whole of a song decides about its gain; kept where only a phrase is sung anew.
+
+    Attributes:
+        middle_db: difference between source and rendering that counts as no gain of the curve.
+        gain_db: overall gain.
+        limited_db: how much of it was held back so that nothing clips.
+    """
+
+    middle_db: float
+    gain_db: float
+    limited_db: float
+
+
 @dataclass(frozen=True, eq=False)
 class Levelled:
     """A rendered song and the gain that makes it as loud as its source.
@@ -34,33 +49,36 @@ class Levelled:
         features: of the source.
         rendered: mono float32 samples at the house rate.
         curve_db: gain at the middle of each frame, without the overall one, (T,).
-        gain_db: overall gain.
-        limited_db: how much of it was held back so that nothing clips.
+        levels: the overall gain.
     """
 
     features: Features
     rendered: BinaryIO
     curve_db: np.ndarray
-    gain_db: float = 0.0
-    limited_db: float = 0.0
+    levels: Levels = Levels(0.0, 0.0, 0.0)
 
     @classmethod
-    def like(cls, features: Features, rendered: BinaryIO, dynamics: float) -> Self:
+    def like(
+        cls, features: Features, rendered: BinaryIO, dynamics: float, levels: Levels | None = None
+    ) -> Self:
         """Work out the gains.
 
         Args:
             features: of the source.
             rendered: what is to be levelled.
             dynamics: share of the source's rise and fall that is restored, 0 to 1.
+            levels: of a rendering of the same song that this one is to be like; lowered if it would clip.
         """
         plain = cls(features, rendered, np.zeros(len(features.loudness)))
         level, heard = plain._level(), ~features.silent
-        curve = dynamics * follow(level, features.loudness, heard)
+        middle = levels.middle_db if levels else middle_difference(level, features.loudness, heard)
+        curve = dynamics * follow(level, features.loudness, heard, middle)
         shaped = cls(features, rendered, curve)
-        wanted = features.song_level_db - song_level((level + curve)[heard])
+        wanted = levels.gain_db if levels else features.song_level_db - song_level((level + curve)[heard])
         highest = HIGHEST_PEAK / max(shaped._peak() * float(features.balance.max()), 1e-9)
         gain = min(wanted, 20 * float(np.log10(highest)))
-        return cls(features, rendered, curve, gain, wanted - gain)
+        limited = wanted - gain + (levels.limited_db if levels else 0.0)
+        return cls(features, rendered, curve, Levels(middle, gain, limited))
 
     def write(self, writer: files.AudioWriter) -> None:
         """The song in the source's channels, at the output's rate, cut to the source's length."""
@@ -82,7 +100,7 @@ class Levelled:
         while data := self.rendered.read(4 * BLOCK_FRAMES * hop):
             samples = np.frombuffer(data, np.float32)
             place = (start + np.arange(len(samples)) + 0.5) / hop - 0.5
-            gain = np.interp(place, frames, self.curve_db) + self.gain_db
+            gain = np.interp(place, frames, self.curve_db) + self.levels.gain_db
             yield samples * (10 ** (gain / 20)).astype(np.float32)
             start += len(samples)
 

@@ -1,13 +1,16 @@
 """What a conversion decided, kept beside its output: enough to make the same file again."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from resing.config import ConvertOptions
 from resing.errors import AudioError, ConfigError
 from resing.whole import whole
+
+RENDERING = 2
+"""Counts up when the same options and models give other samples."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,12 @@ class ConversionRecord:
         limited_db: how much of that was held back so that nothing clips.
         times: seconds spent on each stage.
         real_time_factor: seconds spent per second of audio.
+        rendering: RENDERING of the Resing that made it; 1 before there was one.
+        pitch_sha256: of the pitch file that was sung, None without one.
+        doubts: where the note that was heard is not sure: start_seconds, end_seconds, reason.
+        reverberant: a long reverb was heard in the source.
+        levels: exact, as `conversion_output.Levels`; of a song of which a phrase was sung anew, those kept.
+        sung_seconds: how much was sung; less than `seconds` where the rest was kept from the last time.
     """
 
     resing: str
@@ -47,6 +56,12 @@ class ConversionRecord:
     limited_db: float
     times: dict[str, float]
     real_time_factor: float
+    rendering: int = 1
+    pitch_sha256: str | None = None
+    doubts: list[dict[str, Any]] = field(default_factory=list)
+    reverberant: bool = False
+    levels: dict[str, float] = field(default_factory=dict)
+    sung_seconds: float | None = None
 
     def save(self) -> Path:
         """Write OUT.json beside the output, whole or not at all.

@@ -18,9 +18,15 @@ AUTO_KEYS = range(-24, 25)
 NEARLY_EQUAL_SHARE = 0.03
 SHIFT_COST = 0.25
 MARGIN_SEMITONES = 0.5
+WELL_KNOWN_SECONDS, WELL_KNOWN_SHARE = 10.0, 0.02
+"""A note is well known that the voice was heard on, within a semitone, for so many seconds or such a share of
+its recordings, whichever is less."""
 VIBRATO_SECONDS = 0.18
 NOTE_CHANGE_SEMITONES = 0.7
 SHORTEST_NOTE_SECONDS = 0.06
+
+Policy = Literal["keep", "fold", "clamp"]
+"""What becomes of notes outside a voice's range."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +40,34 @@ class Note:
 
 @dataclass(frozen=True)
 class VoiceRange:
-    """What a voice can sing: lowest, highest and middle pitch in semitones."""
+    """What a voice can sing, in semitones.
+
+    Attributes:
+        low, high, median: lowest, highest and middle pitch.
+        heard: seconds within a semitone of each MIDI number, (128,); None where nothing is known.
+    """
 
     low: float
     high: float
     median: float
+    heard: np.ndarray | None = None
+
+    def inside(self, pitch: np.ndarray) -> np.ndarray:
+        """Where a pitch lies in the range or up to a quarter tone beyond, bool (n,)."""
+        return (pitch >= self.low - MARGIN_SEMITONES) & (pitch <= self.high + MARGIN_SEMITONES)
+
+    def well_known(self, pitch: np.ndarray) -> np.ndarray:
+        """Where it lies in the range on notes that the voice was heard on long enough, bool (n,)."""
+        if self.heard is None:
+            return self.inside(pitch)
+        wanted = min(WELL_KNOWN_SECONDS, WELL_KNOWN_SHARE * float(self.heard.sum()) / 3)
+        nearest = np.clip(np.round(pitch).astype(int), 0, len(self.heard) - 1)
+        return self.inside(pitch) & (self.heard[nearest] >= wanted)
 
 
 @dataclass(frozen=True)
 class Moved:
-    """A note outside the voice's range: when, which, and the note that is sung instead."""
+    """A note outside the voice's range: when, which, and the note that is sung for it (the same: kept)."""
 
     start_seconds: float
     end_seconds: float
@@ -53,12 +77,19 @@ class Moved:
 
 @dataclass(frozen=True)
 class RangeReport:
-    """Shares of singing time below, inside and above the range before notes were moved, and those notes."""
+    """Shares of singing time before notes were moved, and the notes outside.
+
+    Attributes:
+        below, inside, above: the range; together 1.
+        near: inside the range, but on notes that the voice was heard on for seconds only; part of `inside`.
+        moved: the notes below and above.
+    """
 
     below: float
     inside: float
     above: float
     moved: tuple[Moved, ...]
+    near: float = 0.0
 
 
 def hz_to_semitones(hz: np.ndarray | float) -> np.ndarray:
@@ -85,7 +116,11 @@ def voice_range(range_hz: Sequence[float], histogram: Mapping[str, float]) -> Vo
         return VoiceRange(float(low), float(high), float(low + high) / 2)
     passed = np.cumsum([minutes for _, minutes in notes])
     middle = notes[int(np.searchsorted(passed, passed[-1] / 2))][0]
-    return VoiceRange(float(low), float(high), float(middle))
+    seconds = np.zeros(130)
+    for note, minutes in notes:
+        seconds[note + 1] = 60.0 * minutes
+    heard = seconds[:-2] + seconds[1:-1] + seconds[2:]
+    return VoiceRange(float(low), float(high), float(middle), heard)
 
 
 def find_notes(f0: np.ndarray, frame_rate: float) -> list[Note]:
@@ -131,26 +166,38 @@ def _cuts(smooth: np.ndarray, shortest: float) -> list[int]:
     return cuts
 
 
-def share_inside(notes: Sequence[Note], transpose: float, limits: VoiceRange) -> tuple[float, float, float]:
-    """Shares of singing time below, inside and above the range after a transposition by semitones.
+@dataclass(frozen=True)
+class Shares:
+    """Shares of singing time: `below`, `inside` and `above` the range are 1, `near` is part of `inside`."""
 
-    A note counts as inside up to a quarter tone beyond the limits.
-    """
+    below: float
+    inside: float
+    above: float
+    near: float
+
+
+def shares(notes: Sequence[Note], transpose: float, limits: VoiceRange) -> Shares:
+    """How a song lies in a voice's range after a transposition by semitones; see `RangeReport`."""
     pitch = np.array([note.pitch for note in notes]) + transpose
     frames = np.array([note.stop - note.start for note in notes], dtype=np.float64)
-    total = frames.sum()
-    if not total:
-        return 0.0, 1.0, 0.0
-    below = float(frames[pitch < limits.low - MARGIN_SEMITONES].sum() / total)
-    above = float(frames[pitch > limits.high + MARGIN_SEMITONES].sum() / total)
-    return below, max(0.0, 1.0 - below - above), above
+    if not frames.sum():
+        return Shares(0.0, 1.0, 0.0, 0.0)
+    inside, known = limits.inside(pitch), limits.well_known(pitch)
+
+    def share(where: np.ndarray) -> float:
+        return float(frames[where].sum() / frames.sum())
+
+    low, high = share(~inside & (pitch < limits.low)), share(~inside & (pitch > limits.high))
+    return Shares(low, max(0.0, 1.0 - low - high), high, share(inside & ~known))
 
 
 def auto_transpose(notes: Sequence[Note], limits: VoiceRange) -> int:
     """The key for a voice, in semitones from -24 to 24.
 
-    1. Of all keys, those that put as much singing time inside the voice's range as any (within 3 % of it).
-    2. Of these, whole octaves if there are any, since they keep the song in its key.
+    1. Whole octaves, since they keep the song in its key, unless another key puts more singing time inside
+       the voice's range by over 3 %: then all keys.
+    2. Of these, those that put as much time inside as any, where notes that the voice hardly knows count
+       half (within 3 % of the best).
     3. Of these, the least sum of: semitones between the middle of the song and the middle of what the voice
        sings, and a quarter of the shift itself; so a singer of about the voice's height is not moved.
 
@@ -160,15 +207,18 @@ def auto_transpose(notes: Sequence[Note], limits: VoiceRange) -> int:
     """
     if not notes:
         return 0
-    shares = {key: share_inside(notes, key, limits)[1] for key in AUTO_KEYS}
-    good = [key for key, share in shares.items() if share >= max(shares.values()) - NEARLY_EQUAL_SHARE]
-    octaves = [key for key in good if key % 12 == 0]
+    found = {key: shares(notes, key, limits) for key in AUTO_KEYS}
+    octaves = [key for key in found if key % 12 == 0]
+    most = max(lies.inside for lies in found.values())
+    fitting = any(found[key].inside >= most - NEARLY_EQUAL_SHARE for key in octaves)
+    known = {key: found[key].inside - found[key].near / 2 for key in (octaves if fitting else found)}
+    good = [key for key, share in known.items() if share >= max(known.values()) - NEARLY_EQUAL_SHARE]
     middle = _middle(notes)
 
     def cost(key: int) -> tuple[float, int]:
         return abs(middle + key - limits.median) + SHIFT_COST * abs(key), abs(key)
 
-    return min(octaves or good, key=cost)
+    return min(good, key=cost)
 
 
 def _middle(notes: Sequence[Note]) -> float:
@@ -196,15 +246,15 @@ def sing_in_range(
     notes: Sequence[Note],
     transpose: float,
     limits: VoiceRange,
-    policy: Literal["fold", "clamp"],
+    policy: Policy,
     frame_rate: float,
     start_seconds: float = 0.0,
 ) -> tuple[np.ndarray, RangeReport]:
     """The melody in its new key with notes outside the range moved into it, and a report of them.
 
     `fold` moves a whole note by the fewest octaves that bring it inside, if it then fits; `clamp`, and a
-    note that no octave fits, moves it to the nearest limit. Vibrato and slides within a note are kept; no
-    note is dropped.
+    note that no octave fits, moves it to the nearest limit; `keep` sings it as it is. Vibrato and slides
+    within a note are kept; no note is dropped.
 
     Args:
         f0: Hz, 0 where unvoiced, (T,).
@@ -219,25 +269,26 @@ def sing_in_range(
     moved = []
     for note in notes:
         pitch = note.pitch + transpose
-        aim = _inside(pitch, limits, policy)
-        if aim == pitch:
+        if limits.inside(np.array(pitch)):
             continue
+        aim = _inside(pitch, limits, policy)
         shift[note.start : note.stop] += aim - pitch
         begin, end = (round(start_seconds + edge / frame_rate, 3) for edge in (note.start, note.stop))
         moved.append(Moved(begin, end, note_name(pitch), note_name(aim)))
     sung = (f0 * 2.0 ** (shift / 12.0)).astype(np.float32)
-    below, inside, above = share_inside(notes, transpose, limits)
-    return sung, RangeReport(round(below, 4), round(inside, 4), round(above, 4), tuple(moved))
+    lies = shares(notes, transpose, limits)
+    below, inside, above, near = (round(x, 4) for x in (lies.below, lies.inside, lies.above, lies.near))
+    return sung, RangeReport(below, inside, above, tuple(moved), near)
 
 
-def _inside(pitch: float, limits: VoiceRange, policy: Literal["fold", "clamp"]) -> float:
-    """Where a note of this pitch is sung; `pitch` itself if it is inside."""
-    if limits.low - MARGIN_SEMITONES <= pitch <= limits.high + MARGIN_SEMITONES:
+def _inside(pitch: float, limits: VoiceRange, policy: Policy) -> float:
+    """Where a note of this pitch, which lies outside, is sung."""
+    if policy == "keep":
         return pitch
     nearest = limits.low if pitch < limits.low else limits.high
     if policy == "fold":
         octaves = math.ceil((abs(pitch - nearest) - MARGIN_SEMITONES) / 12.0)
         folded = pitch + math.copysign(12.0 * octaves, nearest - pitch)
-        if limits.low - MARGIN_SEMITONES <= folded <= limits.high + MARGIN_SEMITONES:
+        if limits.inside(np.array(folded)):
             return folded
     return nearest

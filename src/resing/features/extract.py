@@ -22,6 +22,8 @@ from resing.config import AudioConfig, FeaturesConfig
 from resing.errors import AudioError
 from resing.features import content, f0
 from resing.features.loudness import REFERENCE_DB, a_weighted_level, relative_loudness, song_level
+from resing.features.melody_tracking import Doubt, find_melody, second_opinion
+from resing.features.residue import left_over, several_notes, steepest_fall
 
 SHORTEST_SECONDS = 0.3
 SILENT_DB = -70.0
@@ -65,7 +67,7 @@ class Features:
         f0: Hz, 0 where unvoiced, (T,) float32.
         voiced: True where f0 was heard, (T,).
         loudness: dB relative to the song, (T,) float32.
-        confidence: of the f0 tracker, [0, 1], (T,) float32.
+        confidence: how sure f0 is, [0, 1], (T,) float32.
         silent: True where the recording is silent, (T,).
         song_level_db: A-weighted level that loudness is relative to.
         samples: N at the house rate; T = audio.frame_count(N).
@@ -73,6 +75,8 @@ class Features:
         source_rate: the recording's own rate in Hz.
         source_samples: its length in samples at that rate.
         balance: level of each of its channels as a factor on its mono mix, (channels,).
+        doubts: where the note is not sure, and why.
+        fall_db: how fast its level falls at most, see `residue.steepest_fall`: over LONG_REVERB_DB a room rings.
     """
 
     units50: np.ndarray
@@ -87,6 +91,8 @@ class Features:
     source_rate: int
     source_samples: int
     balance: np.ndarray
+    doubts: tuple[Doubt, ...] = ()
+    fall_db: float = -math.inf
 
     @property
     def reference_gain(self) -> float:
@@ -188,18 +194,21 @@ def extract_recording(
     """
     levels = _measure(recording, audio_config)
     gain = 10 ** ((REFERENCE_DB - levels.song_level_db) / 20)
-    pitch, confidence, units = _listen(recording, gain, levels.samples, features_config, encoder, progress)
+    pitch, confidence, opinion, left, units = _listen(
+        recording, gain, levels.samples, features_config, encoder, progress
+    )
+    melody = find_melody(pitch, confidence, opinion, features_config)
     samples = resampled_length(levels.samples, recording.sample_rate, audio_config.sample_rate)
     times = f0.frame_times(audio_config.frame_count(samples), audio_config)
     silent = levels.level_db < _silence_threshold(levels.song_level_db)
-    notes, confidence = f0.to_grid(pitch, confidence, times, features_config.f0_confidence)
+    notes, _ = f0.to_grid(melody.hz, confidence, times, features_config.f0_confidence)
     notes[silent] = 0.0
     return Features(
         units50=units,
         f0=notes,
         voiced=notes > 0,
         loudness=relative_loudness(levels.level_db, levels.song_level_db),
-        confidence=confidence,
+        confidence=np.interp(times, f0.swift_times(len(pitch)), melody.sure).astype(np.float32),
         silent=silent,
         song_level_db=levels.song_level_db,
         samples=samples,
@@ -207,6 +216,8 @@ def extract_recording(
         source_rate=recording.sample_rate,
         source_samples=levels.samples,
         balance=levels.balance,
+        doubts=(*melody.doubts, *several_notes(left, melody.hz, confidence >= features_config.f0_confidence)),
+        fall_db=steepest_fall(left),
     )
 
 
@@ -297,8 +308,10 @@ def _listen(
     config: FeaturesConfig,
     encoder: content.ContentEncoder,
     progress: Callable[[float], object] | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pitch in Hz (F,) and confidence (F,) in the tracker's frames, units (C, U) float16."""
+) -> list[np.ndarray]:
+    """In the tracker's frames pitch in Hz (F,), confidence (F,), second opinion (5, F) and what is left (3, F);
+    units (C, U) float16.
+    """
     step = math.lcm(f0.SWIFT_HOP, content.UNIT_HOP)
     left = math.ceil(
         max((encoder.net.left_frames + 2) * content.UNIT_HOP, f0.HALO_FRAMES * f0.SWIFT_HOP) / step
@@ -310,14 +323,15 @@ def _listen(
     size = max(longest // step - left - right, 1) * step  # a window with its context is one chunk of each
     total = resampled_length(samples, recording.sample_rate, content.SAMPLE_RATE)
     levelled = (block * np.float32(gain) for block in recording.mono(content.SAMPLE_RATE))
-    pitch, confidence, units = [], [], []
+    found: list[tuple[np.ndarray, ...]] = []
     for count, (skip, piece) in enumerate(overlapping(levelled, size, left * step, right * step), 1):
         hz, sure = f0.swift_frames(piece, config)
         wanted = slice(skip // f0.SWIFT_HOP, (skip + size) // f0.SWIFT_HOP)
-        pitch.append(hz[wanted])
-        confidence.append(sure[wanted])
         heard = encoder(piece)[:, skip // content.UNIT_HOP : (skip + size) // content.UNIT_HOP]
-        units.append(heard.astype(np.float16))
+        opinion, left_of_it = second_opinion(piece, hz, config), left_over(piece, hz)
+        found.append(
+            (hz[wanted], sure[wanted], opinion[:, wanted], left_of_it[:, wanted], heard.astype(np.float16))
+        )
         if progress is not None:
             progress(min(1.0, count * size / total))
-    return np.concatenate(pitch), np.concatenate(confidence), np.concatenate(units, axis=1)
+    return [np.concatenate(pieces, axis=-1) for pieces in zip(*found, strict=True)]

@@ -29,6 +29,11 @@ def frame_times(frames: int, config: AudioConfig, start_frame: int = 0) -> np.nd
     return (np.arange(start_frame, start_frame + frames) + 0.5) * config.hop_length / config.sample_rate
 
 
+def swift_times(frames: int) -> np.ndarray:
+    """Seconds at the centre of each of the tracker's own frames, (F,)."""
+    return np.arange(frames) * (SWIFT_HOP / SWIFT_RATE)
+
+
 def swift_frames(
     audio: np.ndarray, config: FeaturesConfig, threads: int = 2
 ) -> tuple[np.ndarray, np.ndarray]:

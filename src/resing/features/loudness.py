@@ -62,7 +62,9 @@ def relative_loudness(level_db: np.ndarray, song_level_db: float) -> np.ndarray:
     return np.maximum(level_db - song_level_db, FLOOR_DB).astype(np.float32)
 
 
-def follow(level_db: np.ndarray, wanted_db: np.ndarray, heard: np.ndarray) -> np.ndarray:
+def follow(
+    level_db: np.ndarray, wanted_db: np.ndarray, heard: np.ndarray, middle_db: float | None = None
+) -> np.ndarray:
     """Gain per frame by which a level rises and falls as another does, in dB, (T,).
 
     Both are smoothed over SMOOTH_FRAMES, so that the gain follows syllables and not single periods; it stays
@@ -72,16 +74,26 @@ def follow(level_db: np.ndarray, wanted_db: np.ndarray, heard: np.ndarray) -> np
         level_db: what is there, (T,).
         wanted_db: what it should be like; only its changes count, (T,).
         heard: frames that matter, bool (T,); over the others the gain is drawn in a straight line.
+        middle_db: the difference that is no gain; by default `middle_difference`.
     """
     if not heard.any():
         return np.zeros(len(level_db))
+    middle = middle_difference(level_db, wanted_db, heard) if middle_db is None else middle_db
+    gain = np.clip(_difference(level_db, wanted_db) - middle, -FURTHEST_DB, FURTHEST_DB)
+    frames = np.arange(len(gain))
+    return np.interp(frames, frames[heard], gain[heard])
+
+
+def middle_difference(level_db: np.ndarray, wanted_db: np.ndarray, heard: np.ndarray) -> float:
+    """The median over the frames heard of how far `wanted_db` lies above `level_db`, both smoothed, in dB."""
+    return float(np.median(_difference(level_db, wanted_db)[heard])) if heard.any() else 0.0
+
+
+def _difference(level_db: np.ndarray, wanted_db: np.ndarray) -> np.ndarray:
     window = np.hanning(SMOOTH_FRAMES + 2)[1:-1]
 
     def smooth(db: np.ndarray) -> np.ndarray:
         power = np.convolve(np.pad(10 ** (db / 10), SMOOTH_FRAMES // 2, mode="edge"), window, "valid")
         return np.asarray(10 * np.log10(power / window.sum() + 1e-12))
 
-    gain = smooth(wanted_db.astype(np.float64)) - smooth(level_db.astype(np.float64))
-    gain = np.clip(gain - np.median(gain[heard]), -FURTHEST_DB, FURTHEST_DB)
-    frames = np.arange(len(gain))
-    return np.interp(frames, frames[heard], gain[heard])
+    return smooth(wanted_db.astype(np.float64)) - smooth(level_db.astype(np.float64))

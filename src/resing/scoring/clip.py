@@ -1,8 +1,6 @@
 """A file and what is heard in it; what takes long to work out is kept for the next time."""
 
 import contextlib
-import hashlib
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +9,10 @@ from typing import Any
 import numpy as np
 import soxr
 import torch
-from platformdirs import user_cache_dir
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from resing import checkpoint
+from resing import cache, checkpoint
 from resing.audio import files
 from resing.audio.mel import log_mel
 from resing.config import AudioConfig, FeaturesConfig
@@ -35,14 +32,7 @@ SILENT_DB = -70.0
 EMBEDDED_SECONDS = 0.5
 """Less sound than this tells nothing about whose voice it is."""
 CACHE_VERSION = 1
-CACHE_FILES = 200
 KEPT = ("swift", "dio", "units", "density", "loudness")
-
-
-def cache_folder() -> Path:
-    """Where what was heard in sources is kept: RESING_HOME/cache, or the system's place for caches."""
-    own = os.environ.get("RESING_HOME")
-    return (Path(own) / "cache" if own else Path(user_cache_dir("resing", appauthor=False))) / "scoring"
 
 
 @dataclass(frozen=True)
@@ -99,11 +89,11 @@ class Clip:
         """The clip in a file, with what was heard in it before; `keep` it afterwards."""
         clip = cls.read(path, part)
         facts = (checkpoint.file_hash(path), part, CACHE_VERSION, content.embedded().encoder_id)
-        clip.cache = cache_folder() / f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:40]}.safetensors"
+        clip.cache = cache.entry("scoring", f"{cache.key(*facts)}.safetensors")
         with contextlib.suppress(OSError, ValueError, SafetensorError):
             known = load_file(clip.cache)
             clip.__dict__.update({name: known[name] for name in KEPT if name in known})
-            os.utime(clip.cache)
+            cache.used(clip.cache)
         return clip
 
     def keep(self) -> None:
@@ -112,10 +102,9 @@ class Clip:
         if self.cache is None or not known:
             return
         with contextlib.suppress(OSError, SafetensorError):
-            self.cache.parent.mkdir(parents=True, exist_ok=True)
             with whole(self.cache) as temporary:
                 save_file(known, temporary)
-            _forget_oldest(self.cache.parent)
+            cache.trim()
 
     @property
     def seconds(self) -> float:
@@ -235,10 +224,3 @@ def speaker_vectors(model: AcousticModel, audio: np.ndarray) -> np.ndarray:
     windows = metrics.window_edges(len(audio), config.sample_rate)
     pieces: list[Any] = [torch.from_numpy(audio[a:b].astype(np.float32))[None] for a, b in windows]
     return metrics.unit(np.stack([model.speaker_vector(log_mel(p, config))[0].numpy() for p in pieces]))
-
-
-def _forget_oldest(folder: Path) -> None:
-    """Delete all but the files used last."""
-    kept = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in kept[CACHE_FILES:]:
-        path.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Mel and f0 in, audio out: the embedded source-filter vocoder, any length, block by block."""
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from resing.nets.source_filter import SourceFilter
 from resing.synthesis.noise import frame_noise
 
 EMBEDDED = Path(__file__).parent.parent / "weights" / "vocoder.safetensors"
+REST_FRAMES = 9
+"""About a tenth of a second without voice ends a phrase."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,25 @@ def phase_at_frames(f0: np.ndarray, config: AudioConfig, start: float = 0.0) -> 
     wide = np.pad(f0.astype(np.float64), 1, mode="edge")
     cycles = (0.75 * wide[1:-1] + 0.125 * (wide[:-2] + wide[2:])) * hop / config.sample_rate
     return np.concatenate([[start], start + np.cumsum(cycles)]) % 1.0
+
+
+def phase_of_phrases(f0: np.ndarray, voiced: np.ndarray, config: AudioConfig) -> np.ndarray:
+    """Cycles of the pulse train at the start of each frame, (T,): every phrase begins anew at 0.
+
+    A phrase begins at the first voiced frame after REST_FRAMES or more without voice. So its phase follows
+    from its own pitch alone, and a change in one phrase leaves all others as they are.
+
+    Args:
+        f0: Hz > 0 at frame centres, (T,).
+        voiced: True where f0 was heard, (T,).
+        config: the frame grid.
+    """
+    frames = np.arange(len(f0))
+    last = np.maximum.accumulate(np.where(voiced, frames, -1))
+    before = np.concatenate([[-1], last[:-1]])  # the last voiced frame before each
+    begins = frames[voiced & (frames - before > REST_FRAMES) & (frames > 0)]
+    edges = [0, *begins.tolist(), len(f0)]
+    return np.concatenate([phase_at_frames(f0[a:b], config)[:-1] for a, b in pairwise(edges)])
 
 
 class Vocoder:
