@@ -191,7 +191,7 @@ def test_k_weighting_is_that_of_the_standard():
             out[n] = b[0] * padded[n] + b[1] * padded[n - 1] + b[2] * padded[n - 2]
             out[n] -= a[0] * out[n - 1] + a[1] * out[n - 2]
         expected = out[2:]
-    heard = metrics._k_weighted(noise, 48000)
+    heard = metrics.k_weighted(noise, 48000)
     assert np.abs(heard - expected).max() < 1e-4 * np.abs(expected).max()
 
 

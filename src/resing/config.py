@@ -98,6 +98,18 @@ class ConvertOptions(Settings):
     window_seconds: float = Field(default=15.0, gt=0)
 
 
+class MixOptions(Settings):
+    """How a converted lead takes the original lead's place; amounts are shares of the way to the original."""
+
+    match_loudness: bool = True
+    match_tone: float = Field(default=1.0, ge=0, le=1)
+    match_reverb: float = Field(default=1.0, ge=0, le=1)
+    match_width: float = Field(default=1.0, ge=0, le=1)
+    de_ess: bool = True
+    limit: bool = True
+    lead_gain_db: float = Field(default=0.0, ge=-24, le=24)
+
+
 def settings_hash(*sections: Settings) -> str:
     """SHA-256 (first 16 hex digits) over the settings, to tell whether prepared data still fits."""
     text = json.dumps([s.model_dump() for s in sections], sort_keys=True)

@@ -33,7 +33,9 @@ __all__ = [
     "decibels",
     "expected_pitch",
     "frame_levels",
+    "gated_loudness",
     "hnr",
+    "k_weighted",
     "leave_one_out",
     "length_difference",
     "letters",
@@ -274,17 +276,24 @@ def loudness_lufs(audio: np.ndarray, sample_rate: int) -> float:
     the mean of what passes the first.
     """
     step = round(0.1 * sample_rate)
-    weighted = _k_weighted(np.pad(audio.astype(np.float64), (0, max(0, 4 * step - len(audio)))), sample_rate)
+    weighted = k_weighted(np.pad(audio.astype(np.float64), (0, max(0, 4 * step - len(audio)))), sample_rate)
     steps = np.add.reduceat(weighted**2, np.arange(0, len(weighted) // step * step, step))
     steps[-1] -= np.sum(weighted[len(weighted) // step * step :] ** 2)
-    power = np.convolve(steps, np.ones(4), mode="valid") / (4 * step)
+    return gated_loudness(np.convolve(steps, np.ones(4), mode="valid") / (4 * step))
+
+
+def gated_loudness(power: np.ndarray) -> float:
+    """Loudness in LUFS from the K-weighted power of overlapping blocks, summed over channels, (blocks,).
+
+    Gates at -70 LUFS and 10 LU under the mean of what passes the first; nothing above -70 LUFS: EMPTY_DB.
+    """
     loud = power[power > 10.0 ** ((-70.0 + 0.691) / 10.0)]
     if not len(loud):
         return EMPTY_DB
     return float(-0.691 + decibels(loud[loud > 0.1 * loud.mean()].mean()))
 
 
-def _k_weighted(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+def k_weighted(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     """Audio through the two filters of BS.1770, (N,).
 
     Their analogue prototypes make them fit any rate (De Man, Evaluation of implementations of the EBU R128
