@@ -1,11 +1,11 @@
 """Convert every sung dev-test clip to every voice, as `resing convert` does, for benchmarks/conversion.py.
 
     python benchmarks/render.py --data ../shared/data --out CLIPS [--voices kumi] [--every 1] [--part 0/2]
-        [--only LIST]
+        [--only LIST] [--words LIST] [--parallels N] [--copies]
 
-Writes CLIPS/clips.json (rows for the judge), and CLIPS/copies.json: the sources through our own vocoder, the
-first row to beat. `--part I/N` takes every N-th clip, so that N processes can share the work; `--voice-dir`
-adds voices that are not installed.
+Writes CLIPS/clips-0.json (rows for the judge), and with `--copies` CLIPS/copies-0.json: the sources through
+our own vocoder, the first row to beat. `--part I/N` takes every N-th clip, so that N processes can share the
+work.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 import torch
+from parallels import PARALLEL, find_parallels
 
 from resing.audio.files import read, write
 from resing.audio.mel import log_mel
@@ -61,62 +62,102 @@ def pair(row: dict[str, str]) -> str:
     return "real singer" if row["source"] in ("pjs", "vocadito", "sms_tools") else "synthetic or syllables"
 
 
-def main() -> None:
-    """Convert, and write the judge's rows."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def convert(converter: Converter, data: Path, file: str, out: Path, transpose: float | None = None) -> dict:
+    """A judge's row of a manifest's file sung by a voice, in the automatic key or a given one."""
+    name = converter.voice.card.name
+    source, output = data / file, out / name / (file.replace("/", "_").rsplit(".", 1)[0] + ".flac")
+    if transpose is not None:
+        output = output.with_name(f"as_{name}_{output.name}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    options = ConvertOptions() if transpose is None else ConvertOptions(transpose=transpose)
+    record = converter.convert(source, output, options)
+    return {
+        "source": str(source.resolve()),
+        "voice": name,
+        "output": str(output.resolve()),
+        "transpose": record.transpose,
+        "system": "Resing",
+        "sex": converter.voice.card.sex,
+        "folded": record.range["moved"],
+    }
+
+
+def parallel_rows(converter: Converter, data: Path, out: Path, most: int) -> list[dict]:
+    """Rows of phrases that the voice itself sang, in its own key; see parallels.py."""
+    return [
+        convert(converter, data, found.source, out, found.transpose)
+        | {"pair": PARALLEL, "own": found.own, "others": found.others}
+        for found in find_parallels(data, converter.voice.card.name, most)
+    ]
+
+
+def copies(rows: list[dict], clips: list[dict[str, str]], data: Path, out: Path) -> list[dict]:
+    """Rows of the sources through our own vocoder."""
+    made, vocoder = [], Vocoder.load()
+    for clip in clips:
+        output = out / "copies" / (clip["file"].replace("/", "_").rsplit(".", 1)[0] + ".flac")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        copy(vocoder, data / clip["file"], output)
+        source = str((data / clip["file"]).resolve())
+        made += [
+            r | {"output": str(output.resolve()), "transpose": 0.0, "system": "source through our vocoder"}
+            for r in rows
+            if r["source"] == source and "own" not in r
+        ]
+    return made
+
+
+def options_given() -> argparse.Namespace:
+    """What the command line says; see the top of the file."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--voices", nargs="*")
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--only", type=Path, help="text file with a manifest file, less its ending, a line")
+    parser.add_argument("--words", type=Path, help="the same of clips of which only the words are judged")
+    parser.add_argument("--parallels", type=int, default=0, help="so many phrases that the voice sang itself")
     parser.add_argument("--part", default="0/1")
     parser.add_argument(
         "--targets", nargs="*", default=[], help="NAME=MANIFEST_SPEAKER for voices of other names"
     )
     parser.add_argument("--copies", action="store_true")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def listed(clips: list[dict[str, str]], path: Path | None) -> list[dict[str, str]]:
+    """The clips that a text file names; none where there is no file."""
+    names = set(path.read_text(encoding="utf-8").split("\n")) if path else set()
+    return [clip for clip in clips if clip["file"].rsplit(".", 1)[0] in names]
+
+
+def main() -> None:
+    """Convert, and write the judge's rows."""
+    options = options_given()
     torch.set_num_threads(1)
     part, parts = (int(x) for x in options.part.split("/"))
     targets = dict(t.split("=") for t in options.targets)
-    clips = sung_clips(options.data)
-    if options.only:
-        names = set(options.only.read_text(encoding="utf-8").split("\n"))
-        clips = [clip for clip in clips if clip["file"].rsplit(".", 1)[0] in names]
-    clips = clips[:: options.every][part::parts]
+    known = sung_clips(options.data)
+    clips = (listed(known, options.only) if options.only else known)[:: options.every][part::parts]
+    spoken = listed(known, options.words)
     rows: list[dict] = []
-    began, heard = time.monotonic(), 0.0
+    began = time.monotonic()
     for name in options.voices or [card.name for card in Voice.list()]:
-        voice = Voice.load(name)
-        converter = Converter(voice)
-        for clip in clips:
-            source = options.data / clip["file"]
-            out = options.out / name / (clip["file"].replace("/", "_").rsplit(".", 1)[0] + ".flac")
-            out.parent.mkdir(parents=True, exist_ok=True)
-            record = converter.convert(source, out, ConvertOptions())
-            heard += float(clip["seconds"])
-            rows.append(
-                {"source": str(source.resolve()), "voice": name, "output": str(out.resolve())}
-                | {"transpose": record.transpose, "target": targets.get(name, name), "system": "Resing"}
-                | {"pair": pair(clip), "folded": record.range["moved"]}
-            )
+        converter = Converter(Voice.load(name))
+        made = [convert(converter, options.data, c["file"], options.out) | {"pair": pair(c)} for c in clips]
+        made += [
+            convert(converter, options.data, c["file"], options.out) | {"pair": pair(c), "only": "words"}
+            for c in spoken
+        ]
+        made += parallel_rows(converter, options.data, options.out, options.parallels)
+        rows += [row | {"target": targets.get(name, name)} for row in made]
     (options.out / f"clips-{part}.json").write_text(json.dumps(rows, indent=1))
-    print(
-        f"{len(rows)} conversions, real-time factor "
-        f"{(time.monotonic() - began) / max(heard, 1e-9):.3f} on one thread"
-    )
+    print(f"{len(rows)} conversions in {time.monotonic() - began:.1f} s on one thread")
     if options.copies:
-        copied = []
-        for clip in clips:
-            out = options.out / "copies" / (clip["file"].replace("/", "_").rsplit(".", 1)[0] + ".flac")
-            out.parent.mkdir(parents=True, exist_ok=True)
-            copy(Vocoder.load(), options.data / clip["file"], out)
-            source = str((options.data / clip["file"]).resolve())
-            copied += [
-                r | {"output": str(out.resolve()), "transpose": 0.0, "system": "source through our vocoder"}
-                for r in rows
-                if r["source"] == source
-            ]
-        (options.out / f"copies-{part}.json").write_text(json.dumps(copied, indent=1))
+        found = copies(rows, clips, options.data, options.out)
+        (options.out / f"copies-{part}.json").write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

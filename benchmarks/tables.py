@@ -37,7 +37,20 @@ TABLES: dict[str, dict[str, tuple[str, int, float]]] = {
         "output_floor_db": ("silence dB", 1, 1),
         "source_floor_db": ("source's", 1, 1),
     },
-    "Words (source rate <= .3)": {"source_cer": ("source CER", 3, 1), "output_cer": ("output CER", 3, 1)},
+    "Similarity by ERes2Net": {
+        "similarity_of_ceiling_eres2net": ("of ceiling", 3, 1),
+        "leak_margin_eres2net": ("leak margin", 3, 1),
+        "nearer_target_eres2net": ("nearer target %", 0, 100),
+        "source_similarity_of_ceiling_eres2net": ("source itself, of ceiling", 3, 1),
+    },
+    "Words (source rate <= .3)": {
+        "source_cer": ("source CER", 3, 1),
+        "output_cer": ("output CER", 3, 1),
+        "source_cer_vosk": ("source CER, Vosk", 3, 1),
+        "output_cer_vosk": ("output CER, Vosk", 3, 1),
+        "units_distance": ("units' distance", 3, 1),
+        "phone_distance": ("phones' distance", 3, 1),
+    },
 }
 
 
@@ -96,9 +109,18 @@ def markdown_report(rows: list[dict[str, Any]], targets: dict[str, dict[str, Any
             f"## {title}\n\n"
             + markdown_table(["system", "voice", "clips", *(c[0] for c in columns.values())], lines)
         )
-    keys = ("seconds", "ceiling", "bandwidth_hz", "median_f0_hz", "hnr_db", "hnr_high_db", "cpp_db")
+    keys = (
+        "seconds",
+        "ceiling",
+        "ceiling_eres2net",
+        "bandwidth_hz",
+        "median_f0_hz",
+        "hnr_db",
+        "hnr_high_db",
+        "cpp_db",
+    )
     lines = [
-        [name, *(f"{t[key]:.4g}" if t[key] is not None else "-" for key in keys)]
+        [name, *(f"{t[key]:.4g}" if t.get(key) is not None else "-" for key in keys)]
         for name, t in targets.items()
     ]
     parts.append("## Target recordings\n\n" + markdown_table(["target", *keys], lines))

@@ -1,9 +1,11 @@
-"""The scorecard's arithmetic: means by voice, and what counts as worse."""
+"""The scorecard's arithmetic: means by voice, its reference rows, what counts as worse; its own measures."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 
@@ -12,23 +14,99 @@ def quality(script: Callable[[str], ModuleType]) -> ModuleType:
     return script("benchmarks/quality.py")
 
 
+@pytest.fixture(scope="module")
+def parallels(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("benchmarks/parallels.py")
+
+
+@pytest.fixture(scope="module")
+def words(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("benchmarks/words.py")
+
+
 def row(voice: str = "kumi", **figures: Any) -> dict[str, Any]:
     faultless = {"not_finite": 0, "clipped_runs": 0, "over_full_scale": 0, "length_difference": 0}
     return {"voice": voice, "pair": "real singer", **faultless, **figures}
 
 
+def judged(*rows: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"rows": [*rows], **more}
+
+
+# ---- means ----
+
+
 def test_means_leave_out_what_was_not_measured(quality: ModuleType):
     rows = [row(coverage=0.9, output_cer=None), row(coverage=1.0, output_cer=0.3, clipped_runs=2)]
-    summary = quality.summarise(rows)
-    assert set(summary) == {"kumi", "kumi, real singer"}
+    summary = quality.summarise(judged(*rows))
+    assert set(summary) == {"kumi", "kumi, real singer", "kumi: the sources themselves"}
     assert summary["kumi"]["coverage"] == 0.95 and summary["kumi"]["output_cer"] == 0.3
     assert summary["kumi"]["hnr_db_change"] is None
     assert summary["kumi"]["clips"] == 2 and summary["kumi"]["faults"] == 1
 
 
+def test_sources_and_recordings_stand_beside_the_voice(quality: ModuleType):
+    rows = [
+        row(target="kumi", hnr_db=12.0, source_hnr_db=15.0, output_cer=0.5, source_cer=0.1),
+        row(target="kumi", hnr_db=14.0, source_hnr_db=17.0, source_similarity_of_ceiling=0.7),
+    ]
+    target = {"ceiling": 0.93, "hnr_db": 20.0, "coverage": 0.97, "clips": 13, "cpp_db": None}
+    summary = quality.summarise(judged(*rows, targets={"kumi": target}))
+    sources, own = summary["kumi: the sources themselves"], summary["kumi: its own recordings"]
+    assert (sources["hnr_db"], sources["output_cer"], sources["similarity_of_ceiling"]) == (16.0, 0.1, 0.7)
+    assert sources["leak_margin"] is None
+    assert (own["similarity_of_ceiling"], own["hnr_db"], own["coverage"], own["clips"]) == (
+        1.0,
+        20.0,
+        0.97,
+        13,
+    )
+    assert own["similarity_of_ceiling_eres2net"] is None and own["cpp_db"] is None
+
+
+def test_singers_of_one_sex_have_a_row(quality: ModuleType):
+    rows = [
+        row(sex="female", source="kokoro_sung/bf_emma/par008_en.opus", coverage=0.9),
+        row(sex="female", source="pjs/pjs_singer/pjs010_song.wav", coverage=0.5),
+        row(sex="unstated", source="somewhere/unknown/clip.wav", coverage=0.1),
+    ]
+    summary = quality.summarise(judged(*rows))
+    assert summary["kumi, same sex"]["clips"] == 2 and summary["kumi, same sex"]["coverage"] == 0.5
+    assert summary["kumi"]["clips"] == 3
+
+
+def test_phrases_sung_by_the_voice_and_clips_for_words_stay_apart(quality: ModuleType, parallels: ModuleType):
+    rows = [
+        row(coverage=0.9, output_cer_vosk=0.4),
+        {"voice": "kumi", "pair": "real singer", "only": "words", "output_cer_vosk": 0.6},
+        row(coverage=0.1) | {"pair": parallels.PARALLEL, "colour_to_own_db": 6.0},
+    ]
+    summary = quality.summarise(judged(*rows))
+    assert summary["kumi"]["clips"] == 1 and summary["kumi"]["coverage"] == 0.9
+    assert summary["kumi"]["output_cer_vosk"] == 0.5
+    assert summary["kumi"]["colour_to_own_db"] is None
+    assert summary["kumi, a phrase it sang itself"]["colour_to_own_db"] == 6.0
+
+
+def test_opinions_belong_to_the_voice(quality: ModuleType):
+    summary = quality.summarise(judged(row(), opinions={"kumi": {"dnsmos_change": -0.31}}))
+    assert summary["kumi"]["dnsmos_change"] == -0.31
+    assert summary["kumi, real singer"]["dnsmos_change"] is None
+    assert "| kumi | 1 | -0.31 |" in quality.table(summary)
+
+
+# ---- tables ----
+
+
+def test_what_nobody_measured_is_not_in_the_table(quality: ModuleType):
+    text = quality.table(quality.summarise(judged(row(coverage=0.95))))
+    assert "| kumi | 1 | 0.950 |" in text
+    assert "ERes2Net" not in text and "the sources themselves" not in text
+
+
 def test_only_what_is_worse_by_more_than_counts_is_told(quality: ModuleType):
-    before = quality.summarise([row(coverage=0.95, output_cer=0.30, similarity_of_ceiling=0.90)])
-    after = quality.summarise([row(coverage=0.99, output_cer=0.36, similarity_of_ceiling=0.895)])
+    before = quality.summarise(judged(row(coverage=0.95, output_cer=0.30, similarity_of_ceiling=0.90)))
+    after = quality.summarise(judged(row(coverage=0.99, output_cer=0.36, similarity_of_ceiling=0.895)))
     assert quality.worse(before, before) == []
     assert quality.worse(before, after) == [
         "kumi: CER 0.36, 0.30 before",
@@ -36,9 +114,14 @@ def test_only_what_is_worse_by_more_than_counts_is_told(quality: ModuleType):
     ]
 
 
+def test_figures_that_do_not_count_are_not_told(quality: ModuleType):
+    before, after = (quality.summarise(judged(row(hnr_db=value))) for value in (20.0, 2.0))
+    assert quality.worse(before, after) == []
+
+
 def test_what_is_gone_is_worse(quality: ModuleType):
-    before = quality.summarise([row(coverage=0.95), row("pjs", coverage=0.9)])
-    after = quality.summarise([row(clipped_runs=1)])
+    before = quality.summarise(judged(row(coverage=0.95), row("pjs", coverage=0.9)))
+    after = quality.summarise(judged(row(clipped_runs=1)))
     told = quality.worse(before, after)
     assert "pjs: no longer there" in told and "kumi: coverage -, 0.950 before" in told
     assert "kumi: 1 faults, 0 before" in told
@@ -48,6 +131,55 @@ def test_the_kept_run_and_its_table_belong_together(quality: ModuleType):
     import json
 
     kept = json.loads(quality.KEPT.read_text(encoding="utf-8"))
-    assert quality.table(kept) in quality.TABLE.read_text(encoding="utf-8")
-    voices = {name for name in kept if "," not in name}
+    assert quality.page(kept) == quality.TABLE.read_text(encoding="utf-8")
+    voices = {name for name in kept if "," not in name and ":" not in name}
     assert len(voices) >= 3 and all(kept[name]["clips"] >= 8 for name in voices)
+
+
+# ---- the colour of a voice ----
+
+
+def test_colour_hears_the_throat_and_not_the_note(
+    parallels: ModuleType, sung_vowel: Callable[..., np.ndarray]
+):
+    voice = sung_vowel(196.0, 1.0)
+    distance = parallels.envelope_distance
+    assert distance(voice, voice) == 0.0
+    assert distance(voice, 0.1 * voice) < 0.05
+    other_note = distance(voice, sung_vowel(220.0, 1.0))
+    other_throat = distance(voice, sung_vowel(196.0, 1.0, formant_shift=1.2))
+    assert other_throat > 1.5 * other_note
+    assert distance(voice, np.zeros(100, np.float32) + 1e-9) is not None
+
+
+def test_parallels_are_unheard_singers_in_the_key_of_the_recording(parallels: ModuleType, shared_data: Path):
+    found = parallels.find_parallels(shared_data, "am_eric", 100)
+    assert {Path(p.source).stem for p in found} == {Path(p.own).stem for p in found}
+    for parallel in found:
+        assert Path(parallel.source).parent.name in parallels.UNHEARD
+        singers = {Path(name).parent.name for name in (parallel.source, *parallel.others)}
+        assert "am_eric" not in singers and len(singers) == 1 + len(parallel.others)
+    keys = {Path(p.source).stem: p.transpose for p in found}
+    assert keys["par000_en"] == pytest.approx(12 * np.log2(116.15 / 179.17), abs=0.01)
+    assert len(parallels.find_parallels(shared_data, "am_eric", 4)) <= 4
+    assert parallels.find_parallels(shared_data, "am_eric", 0) == []
+    assert parallels.find_parallels(shared_data, "kumi", 4) == []
+
+
+# ---- words ----
+
+
+def test_phones_stand_where_they_were_commanded(words: ModuleType):
+    segments = [["", 0, 4], ["s", 4, 2], ["a", 6, 8]]
+    found = words.phones_at(segments, 20)  # edges at 0.1, 0.15 and 0.35 s; units every 0.02 s
+    assert found.tolist() == [""] * 5 + ["s"] * 3 + ["a"] * 10 + [""] * 2
+
+
+def test_the_probe_learns_what_can_be_told_apart(words: ModuleType):
+    rng = np.random.default_rng(0)
+    centres = np.eye(3, 8, dtype=np.float32) * 4
+    units, phones = np.repeat(centres, 50, axis=0), np.repeat(["a", "i", "s"], 50)
+    probe = words.fit_probe(units + rng.normal(size=units.shape).astype(np.float32), phones)
+    probabilities = probe(centres.T)
+    assert probabilities.shape == (3, 3) and np.allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
+    assert probabilities.argmax(axis=1).tolist() == [0, 1, 2] and probabilities.max(axis=1).min() > 0.9
