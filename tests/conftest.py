@@ -6,9 +6,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from resing.conversion import Converter
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Centre in Hz, half-power width in Hz and height of the formants of a sung [a].
@@ -133,3 +137,29 @@ def _sung_phrase(notes: list[tuple[float, float]], sample_rate: int = 44100, **o
         for f0, seconds in notes
     ]
     return np.concatenate(parts)
+
+
+@pytest.fixture
+def tiny_converter() -> "Converter":
+    """A converter of small models that nobody trained, with the voice "tiny", 110 to 880 Hz."""
+    import torch
+
+    from resing.config import AudioConfig, ModelConfig
+    from resing.conversion import Converter
+    from resing.features import content
+    from resing.features.content import ContentConfig, ContentEncoder
+    from resing.synthesis import acoustic, vocoder
+    from resing.synthesis.vocoder import Vocoder, VocoderConfig
+    from resing.voice import Voice, VoiceCard
+
+    torch.manual_seed(0)
+    audio = AudioConfig()
+    model = ModelConfig(n_units=6, hidden=16, decoder_layers=1, denoiser_layers=1, speaker_dim=8)
+    net = acoustic.build(model, audio)
+    torch.nn.init.normal_(net.denoiser.leave.weight, std=0.05)
+    facts = {"name": "tiny", "licence": "mine", "consent": "mine", "range_hz": (110, 880)}
+    card = VoiceCard(**facts, encoder_id="untrained", base_hash="untrained")
+    voice = Voice(card, model, audio, torch.ones(8), merged=dict(net.state_dict()))
+    shape = VocoderConfig(hidden=16, layers=1, points=24)
+    encoder = ContentEncoder(content.build(ContentConfig(hidden=16, layers=2, n_units=6)))
+    return Converter(voice, Vocoder(vocoder.build(shape, audio), audio), encoder)

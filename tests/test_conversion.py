@@ -16,37 +16,17 @@ from resing.config import AudioConfig, ConvertOptions, ModelConfig
 from resing.conversion import Converter, repeat
 from resing.conversion_record import ConversionRecord
 from resing.errors import AudioError, ConfigError
-from resing.features import content
-from resing.features.content import ContentConfig, ContentEncoder
 from resing.features.loudness import a_weighted_level, song_level
-from resing.synthesis import acoustic, vocoder
 from resing.synthesis.acoustic import AcousticModel
-from resing.synthesis.vocoder import Vocoder, VocoderConfig
-from resing.voice import Voice, VoiceCard
 
 AUDIO = AudioConfig()
 MODEL = ModelConfig(n_units=6, hidden=16, decoder_layers=1, denoiser_layers=1, speaker_dim=8)
 FAST = ConvertOptions(steps=1, window_seconds=0.7)
 
 
-@pytest.fixture(scope="module")
-def converter() -> Converter:
-    torch.manual_seed(0)
-    net = acoustic.build(MODEL, AUDIO)
-    torch.nn.init.normal_(net.denoiser.leave.weight, std=0.05)
-    card = VoiceCard(
-        name="tiny",
-        licence="mine",
-        consent="mine",
-        range_hz=(110, 880),
-        encoder_id="untrained",
-        base_hash="untrained",
-    )
-    merged = dict(net.state_dict())
-    voice = Voice(card, MODEL, AUDIO, torch.ones(8), merged=merged)
-    shape = VocoderConfig(hidden=16, layers=1, points=24)
-    encoder = ContentEncoder(content.build(ContentConfig(hidden=16, layers=2, n_units=6)))
-    return Converter(voice, Vocoder(vocoder.build(shape, AUDIO), AUDIO), encoder)
+@pytest.fixture
+def converter(tiny_converter: Converter) -> Converter:
+    return tiny_converter
 
 
 @pytest.fixture

@@ -139,7 +139,9 @@ def test_eight_bits_are_off_by_half_a_step_at_most(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", [44100, 48000, 22050, 96000])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_vocals_and_accompaniment_are_the_mix_in_time_and_in_sum(take_apart, rate: int, channels: int) -> None:
+def test_vocals_and_accompaniment_are_the_mix_in_time_and_in_sum(
+    take_apart, rate: int, channels: int
+) -> None:
     audio = song(5.3, rate, channels)
     told, mix, vocals, accompaniment = take_apart(audio, rate, Toy(lambda x: 2 * x))
     np.testing.assert_array_equal(vocals + accompaniment, mix)

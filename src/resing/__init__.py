@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resing.config import ConvertOptions, TrainingConfig
-    from resing.conversion import convert
+    from resing.config import ConvertOptions, SongOptions, TrainingConfig
     from resing.errors import ResingError
     from resing.scoring.compare import compare
     from resing.scoring.score import score
+    from resing.song.arrange import convert
     from resing.training.create import create_voice
     from resing.voice import Voice
 
@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ConvertOptions",
     "ResingError",
+    "SongOptions",
     "TrainingConfig",
     "Voice",
     "__version__",
@@ -35,7 +36,8 @@ _HOMES = {
     "TrainingConfig": "resing.config",
     "Voice": "resing.voice",
     "compare": "resing.scoring.compare",
-    "convert": "resing.conversion",
+    "SongOptions": "resing.config",
+    "convert": "resing.song.arrange",
     "create_voice": "resing.training.create",
     "score": "resing.scoring.score",
 }

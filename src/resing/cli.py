@@ -5,25 +5,17 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter, Token
-from pydantic import ValidationError
+from cyclopts import App, CycloptsError, Parameter
 
-from resing import __version__, cli_cache, cli_score, cli_train, cli_voice
-from resing.cli_output import Json, clock, progress, say, show_json
-from resing.config import ConvertOptions, explain
-from resing.errors import ConfigError, ResingError
-
-if TYPE_CHECKING:
-    from resing.conversion_record import ConversionRecord
+from resing import __version__, cli_cache, cli_convert, cli_score, cli_train, cli_voice
+from resing.cli_output import Json, progress, say, show_json
+from resing.cli_told import describe
+from resing.errors import ResingError
 
 INTERRUPTED, TERMINATED = 130, 143
 USAGE = 2
-WEAK_PLACES = 5
-STRETCH_GAP_SECONDS = 2.0
-DOUBT_SHARE = 0.02
-"""Less of a song in doubt than this is not worth a word."""
 
 app = App(
     name="resing",
@@ -31,6 +23,8 @@ app = App(
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
+app.command(cli_convert.convert)
+app.command(cli_convert.repeat)
 app.command(cli_voice.app)
 cli_voice.app.command(cli_train.create)
 app.command(cli_train.prepare)
@@ -39,182 +33,6 @@ app.command(cli_train.resume)
 app.command(cli_score.score)
 app.command(cli_score.compare)
 app.command(cli_cache.app)
-
-
-def parse_time(text: str) -> float:
-    """Seconds of "75", "75.5", "1:15" or "0:01:15.5".
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    parts = text.split(":")
-    try:
-        *whole, last = parts
-        numbers = [float(int(part)) for part in whole] + [float(last)]
-    except ValueError:
-        numbers = []
-    if (
-        not 1 <= len(numbers) <= 3
-        or not all(0 <= n < float("inf") for n in numbers)
-        or max(numbers[1:] or [0]) >= 60
-    ):
-        raise ValueError(f"got {text!r}, expected seconds, m:ss or h:mm:ss, such as 0:40")
-    return sum(number * 60**place for place, number in enumerate(reversed(numbers)))
-
-
-def _time(_: Any, tokens: Sequence[Token]) -> float:
-    return parse_time(tokens[0].value)
-
-
-def _transpose(_: Any, tokens: Sequence[Token]) -> float | str:
-    try:
-        return tokens[0].value if tokens[0].value == "auto" else float(tokens[0].value)
-    except ValueError:
-        raise ValueError(f"got {tokens[0].value!r}, expected auto or semitones, such as -3 or 2.5") from None
-
-
-def _option(field: str, text: str, **more: Any) -> Parameter:
-    """A flag for a field of ConvertOptions, whose default and choices it shows."""
-    known = ConvertOptions.model_fields[field]
-    choices = [c for c in get_args(known.annotation) if isinstance(c, str)]
-    if choices and "converter" not in more:
-        more["choices"] = choices
-    return Parameter(help=text, show_default=lambda _: known.default, **more)
-
-
-def build_options(**given: Any) -> ConvertOptions:
-    """The options that were given; the others keep the model's defaults.
-
-    Raises:
-        ConfigError: one is out of its range.
-    """
-    try:
-        return ConvertOptions(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        raise ConfigError(explain(error, ConvertOptions)) from error
-
-
-@app.command
-def convert(
-    source: Path,
-    /,
-    *,
-    voice: str,
-    out: Annotated[Path, Parameter(["--out", "-o"])],
-    transpose: Annotated[
-        float | str | None,
-        _option(
-            "transpose", "semitones up (-3: three down), or auto.", converter=_transpose, metavar="auto|N"
-        ),
-    ] = None,
-    from_: Annotated[
-        float | None,
-        Parameter(
-            "--from",
-            help="start here, as m:ss or seconds.",
-            metavar="TIME",
-            converter=_time,
-            show_default=False,
-        ),
-    ] = None,
-    to: Annotated[
-        float | None,
-        Parameter(
-            "--to", help="end here, as m:ss or seconds.", metavar="TIME", converter=_time, show_default=False
-        ),
-    ] = None,
-    seed: Annotated[int | None, _option("seed", "another number gives another take.")] = None,
-    steps: Annotated[int | None, _option("steps", "of the sampler: more is slower, 0 skips it.")] = None,
-    temperature: Annotated[
-        float | None, _option("temperature", "noise that the sampler starts from: less is calmer.")
-    ] = None,
-    dynamics: Annotated[
-        float | None, _option("dynamics", "how far it rises and falls with the source, 0 to 1.")
-    ] = None,
-    sampler: Annotated[str | None, _option("sampler", "how the mel is drawn from noise.")] = None,
-    out_of_range: Annotated[
-        str | None,
-        _option(
-            "out_of_range",
-            "notes the voice does not have: keep them, fold them by octaves, or clamp them to its limit.",
-        ),
-    ] = None,
-    pitch_out: Annotated[
-        Path | None,
-        Parameter(help="write the melody that was heard to this .csv, to be edited.", show_default=False),
-    ] = None,
-    pitch_file: Annotated[
-        Path | None,
-        Parameter(
-            help="sing this melody, an edited --pitch-out; only what changed is sung anew.",
-            show_default=False,
-        ),
-    ] = None,
-    tune: Annotated[
-        str | None,
-        _option("tune", 'pull notes onto a scale: "C major", "A minor", chromatic.', metavar="SCALE"),
-    ] = None,
-    tune_strength: Annotated[
-        float | None, _option("tune_strength", "how far --tune pulls them, 0 to 1.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Sing a cappella vocals in another voice.
-
-    Args:
-        source: the vocals: any audio file, or a video with sound.
-        voice: name of a voice (see `resing voice list`), or a voice file.
-        out: .wav, .flac, .mp3, .opus or .ogg; beside it goes OUT.json, from which it can be made again.
-    """
-    options = build_options(
-        transpose=transpose,
-        start_seconds=from_,
-        end_seconds=to,
-        seed=seed,
-        steps=steps,
-        temperature=temperature,
-        dynamics=dynamics,
-        sampler=sampler,
-        out_of_range=out_of_range,
-        tune=tune,
-        tune_strength=tune_strength,
-        pitch_file=str(pitch_file.absolute()) if pitch_file else None,
-    )
-    from resing.conversion import Converter
-    from resing.voice import Voice
-
-    with progress() as bars:
-        record = Converter(Voice.load(voice)).convert(
-            source, out, options, progress=bars.report, pitch_out=pitch_out
-        )
-    if json:
-        show_json(record)
-    describe(record)
-
-
-@app.command
-def repeat(
-    record: Path,
-    /,
-    *,
-    out: Annotated[Path, Parameter(["--out", "-o"])],
-    voice: str | None = None,
-    json: Json = False,
-) -> None:
-    """Make an output again from the OUT.json beside it, bit for bit on the same machine.
-
-    Args:
-        record: the OUT.json.
-        out: file to write.
-        voice: name or file of the voice, if it is no longer known by the name in the record.
-    """
-    from resing.conversion import repeat as repeat_conversion
-
-    with progress() as bars:
-        made = repeat_conversion(record, out, voice, bars.report)
-    if json:
-        show_json(made)
-    describe(made)
 
 
 @app.command
@@ -244,7 +62,7 @@ def demo(
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status. A failure the user can repair is one line on stderr."""
     try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_none")
+        return app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
     except CycloptsError as error:
         _fail(f"{error} See: {' '.join(['resing', *(error.command_chain or ())])} --help")
         return USAGE
@@ -262,7 +80,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _fail("cancelled")
         return INTERRUPTED
-    return 0
 
 
 def main() -> None:
@@ -275,74 +92,3 @@ def main() -> None:
 
 def _fail(message: str) -> None:
     say("resing: " + " ".join(message.split()))
-
-
-def describe(record: "ConversionRecord") -> None:
-    """What a conversion did, in sentences."""
-    key = f"{record.transpose:+g} semitones" if record.transpose else "as it was sung"
-    say(f"Wrote {record.out} ({clock(record.seconds)}), sung by {record.voice}. Key: {key}.")
-    say(range_text(record.range))
-    places = weak_places(record.range["moved"])
-    for place in places[:WEAK_PLACES]:
-        say(f"  {place}")
-    if len(places) > WEAK_PLACES:
-        say(f"  and {len(places) - WEAK_PLACES} more, see {record.out}.json; try another --transpose.")
-    tell_doubts(record)
-    if record.limited_db >= 0.1:
-        say(f"Kept {record.limited_db:.1f} dB below the source's level, so that nothing clips.")
-    if record.sung_seconds is not None and record.sung_seconds < record.seconds - 1:
-        say(f"Sang {clock(record.sung_seconds)} anew, where the melody changed; the rest is as it was.")
-    say(f"Took {sum(record.times.values()):.1f} s, {record.real_time_factor:.2f} of real time.")
-
-
-def tell_doubts(record: "ConversionRecord") -> None:
-    """The longest stretches where the note that was heard is not sure, and how to put them right."""
-    if record.reverberant:
-        say("The vocals have a long reverb; a drier recording would be sung more clearly.")
-    doubts = sorted(record.doubts, key=lambda d: d["start_seconds"] - d["end_seconds"])
-    seconds = sum(doubt["end_seconds"] - doubt["start_seconds"] for doubt in doubts)
-    if seconds < DOUBT_SHARE * record.seconds:
-        return
-    say(f"Not sure of the notes for {seconds:.1f} s; --pitch-out FILE.csv and --pitch-file correct them:")
-    for doubt in doubts[:WEAK_PLACES]:
-        say(f"  {clock(doubt['start_seconds'])}-{clock(doubt['end_seconds'])}: {doubt['reason']}")
-
-
-def range_text(found: dict[str, Any]) -> str:
-    """How the song lies in the voice's range, in a sentence.
-
-    Args:
-        found: a `pitch.RangeReport` as a record keeps it.
-    """
-    text = f"In the voice's range: {found['inside']:.0%} of the singing"
-    if near := found.get("near"):
-        text += f" ({near:.0%} on notes that its recordings hardly have)"
-    sides = (("below", "below it"), ("above", "above it"))
-    return text + "".join(f", {found[side]:.0%} {word}" for side, word in sides if found[side]) + "."
-
-
-def weak_places(moved: Sequence[dict[str, Any]]) -> list[str]:
-    """Stretches of notes outside the voice's range, longest first, each in a few words.
-
-    Args:
-        moved: notes as `pitch.Moved` records them, in order of time.
-    """
-    stretches: list[list[dict[str, Any]]] = []
-    for note in moved:
-        near = stretches and note["start_seconds"] - stretches[-1][-1]["end_seconds"] < STRETCH_GAP_SECONDS
-        if near:
-            stretches[-1].append(note)
-        else:
-            stretches.append([note])
-    stretches.sort(key=lambda notes: notes[0]["start_seconds"] - notes[-1]["end_seconds"])
-    return [
-        f"{clock(notes[0]['start_seconds'])}-{clock(notes[-1]['end_seconds'])}: "
-        + ", ".join(dict.fromkeys(_told(note) for note in notes[:3]))
-        + (", ..." if len(notes) > 3 else "")
-        for notes in stretches
-    ]
-
-
-def _told(note: dict[str, Any]) -> str:
-    kept = note["note"] == note["sung"]
-    return f"{note['note']} kept" if kept else f"{note['note']} sung as {note['sung']}"

@@ -83,7 +83,7 @@ class TrainingConfig(Settings):
 class ConvertOptions(Settings):
     """How a song is sung: what `resing convert` and `resing.convert` take."""
 
-    transpose: float | Literal["auto"] = "auto"
+    transpose: float | Literal["auto", "octaves"] = "auto"
     out_of_range: Literal["keep", "fold", "clamp"] = "fold"
     pitch_file: str | None = None
     tune: str | None = None
@@ -108,6 +108,15 @@ class MixOptions(Settings):
     de_ess: bool = True
     limit: bool = True
     lead_gain_db: float = Field(default=0.0, ge=-24, le=24)
+
+
+class SongOptions(Settings):
+    """What is done to a song beside singing its lead; `a_cappella` None: heard in it."""
+
+    a_cappella: bool | None = None
+    separator: Literal["embedded", "htdemucs"] = "embedded"
+    shift_accompaniment: bool = False
+    mix: MixOptions = MixOptions()
 
 
 def settings_hash(*sections: Settings) -> str:

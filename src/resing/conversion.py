@@ -74,6 +74,7 @@ class Converter:
         *,
         pitch_out: Path | str | None = None,
         levels: Levels | None = None,
+        source_starts: float = 0.0,
     ) -> ConversionRecord:
         """Sing `source` in the voice; the output and its record appear whole or not at all.
 
@@ -87,21 +88,23 @@ class Converter:
             progress: told of the stages "listen" and "sing".
             pitch_out: .csv file to write the melody to that was heard, to be edited and given back.
             levels: of another rendering of the same song, as loud as which this one shall be.
+            source_starts: second of the song at which `source` begins; all other times are the song's.
 
         Raises:
             AudioError: the source cannot be used or the output cannot be written.
             ConfigError: options that do not fit the voice or each other, or a pitch file with a mistake.
         """
-        options, watch = self._resolve(options or ConvertOptions()), _Watch()
+        options, watch = self._resolve(options or ConvertOptions()), Watch()
         tell = progress or (lambda stage, done, total: None)
         out = files.check_output(source, out)
         check_pitch_out(pitch_out, source, out, options.pitch_file)
         table = read_pitch(options.pitch_file) if options.pitch_file else None
-        recording = open_recording(source, options.start_seconds, options.end_seconds)
+        part = _part(options, source_starts)
+        recording = open_recording(source, *part)
         writer = files.AudioWriter(out, output_rate(recording.sample_rate, out), len(recording.weights))
         digest = checkpoint.file_hash(source)
         with watch("listen"):
-            features = self._listen(source, digest, options, tell)
+            features = self._listen(source, digest, part, tell)
         limits = pitch.voice_range(self.voice.card.range_hz, self.voice.card.f0_histogram)
         score, options, moved = arrange(features, limits, options, table)
         name = self._take_name(digest, options) if table or pitch_out else None
@@ -155,12 +158,12 @@ class Converter:
         return options
 
     def _listen(
-        self, source: Path | str, digest: str, options: ConvertOptions, tell: ProgressCallback
+        self, source: Path | str, digest: str, part: tuple[float, float | None], tell: ProgressCallback
     ) -> Features:
         return hear(
             source,
             digest,
-            (options.start_seconds, options.end_seconds),
+            part,
             self.voice.audio,
             self.voice.features,
             self.encoder,
@@ -293,6 +296,18 @@ def repeat(
     Raises:
         ConfigError: the record cannot be read, or source, voice or models are not the recorded ones.
     """
+    kept, options, converter = reopen(record, voice)
+    return converter.convert(kept.source, out, options, progress, levels=Levels(**kept.levels))
+
+
+def reopen(
+    record: Path | str, voice: Voice | Path | str | None = None
+) -> tuple[ConversionRecord, ConvertOptions, Converter]:
+    """A record, its options and the converter that made it, all proved to be what they were.
+
+    Raises:
+        ConfigError: see `repeat`.
+    """
     kept, options = ConversionRecord.load(record)
     singer = voice if isinstance(voice, Voice) else Voice.load(voice or kept.voice)
     converter = Converter(singer)
@@ -312,7 +327,13 @@ def repeat(
         raise ConfigError(
             f"{options.pitch_file} is gone or has changed since {record} was written; restore it to go on"
         )
-    return converter.convert(kept.source, out, options, progress, levels=Levels(**kept.levels))
+    return kept, options, converter
+
+
+def _part(options: ConvertOptions, source_starts: float) -> tuple[float, float | None]:
+    """From where to where, in its own seconds, a source is sung that begins at a second of the song."""
+    end = options.end_seconds
+    return options.start_seconds - source_starts, None if end is None else end - source_starts
 
 
 def _hash_of(path: str) -> str | None:
@@ -325,7 +346,7 @@ def _in_song(doubt: Doubt, start_seconds: float) -> dict[str, Any]:
     return {**times, "reason": doubt.reason}
 
 
-class _Watch:
+class Watch:
     """Seconds spent on each named stage."""
 
     def __init__(self) -> None:
@@ -333,6 +354,7 @@ class _Watch:
 
     @contextlib.contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
+        """Take the time of what happens inside."""
         began = time.perf_counter()
         yield
         self.times[stage] = time.perf_counter() - began

@@ -42,9 +42,10 @@ def arrange(
     """
     rate = heard.audio.frame_rate
     notes = pitch.find_notes(heard.f0, rate)
-    transpose = float(
-        pitch.auto_transpose(notes, limits) if options.transpose == "auto" else options.transpose
-    )
+    if isinstance(options.transpose, str):
+        transpose = float(pitch.auto_transpose(notes, limits, options.transpose == "octaves"))
+    else:
+        transpose = options.transpose
     if table:
         heard = _with_melody(heard, table, options.start_seconds)
         notes = pitch.find_notes(heard.f0, rate)

@@ -37,6 +37,7 @@ class ConversionRecord:
         reverberant: a long reverb was heard in the source.
         levels: exact, as `conversion_output.Levels`; of a song of which a phrase was sung anew, those kept.
         sung_seconds: how much was sung; less than `seconds` where the rest was kept from the last time.
+        song: of `song/arrange.py`: its options, what was asked, and what separation and mix did.
     """
 
     resing: str
@@ -62,6 +63,7 @@ class ConversionRecord:
     reverberant: bool = False
     levels: dict[str, float] = field(default_factory=dict)
     sung_seconds: float | None = None
+    song: dict[str, Any] | None = None
 
     def save(self) -> Path:
         """Write OUT.json beside the output, whole or not at all.

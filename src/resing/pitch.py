@@ -191,7 +191,7 @@ def shares(notes: Sequence[Note], transpose: float, limits: VoiceRange) -> Share
     return Shares(low, max(0.0, 1.0 - low - high), high, share(inside & ~known))
 
 
-def auto_transpose(notes: Sequence[Note], limits: VoiceRange) -> int:
+def auto_transpose(notes: Sequence[Note], limits: VoiceRange, octaves_only: bool = False) -> int:
     """The key for a voice, in semitones from -24 to 24.
 
     1. Whole octaves, since they keep the song in its key, unless another key puts more singing time inside
@@ -204,13 +204,14 @@ def auto_transpose(notes: Sequence[Note], limits: VoiceRange) -> int:
     Args:
         notes: of the song; without any the key is 0.
         limits: of the voice.
+        octaves_only: other keys would not fit what is played.
     """
     if not notes:
         return 0
     found = {key: shares(notes, key, limits) for key in AUTO_KEYS}
     octaves = [key for key in found if key % 12 == 0]
     most = max(lies.inside for lies in found.values())
-    fitting = any(found[key].inside >= most - NEARLY_EQUAL_SHARE for key in octaves)
+    fitting = octaves_only or any(found[key].inside >= most - NEARLY_EQUAL_SHARE for key in octaves)
     known = {key: found[key].inside - found[key].near / 2 for key in (octaves if fitting else found)}
     good = [key for key, share in known.items() if share >= max(known.values()) - NEARLY_EQUAL_SHARE]
     middle = _middle(notes)
@@ -228,13 +229,15 @@ def _middle(notes: Sequence[Note]) -> float:
     return ordered[int(np.searchsorted(passed, passed[-1] / 2))][0]
 
 
-def check_transpose(transpose: float | Literal["auto"]) -> None:
+def check_transpose(transpose: float | Literal["auto", "octaves"]) -> None:
     """Refuse a transposition that is no number of semitones within four octaves.
 
     Raises:
         ConfigError: it is infinite, not a number, or too large.
     """
-    if transpose != "auto" and not (math.isfinite(transpose) and abs(transpose) <= LARGEST_TRANSPOSE):
+    if not isinstance(transpose, str) and not (
+        math.isfinite(transpose) and abs(transpose) <= LARGEST_TRANSPOSE
+    ):
         raise ConfigError(
             f"transpose: got {transpose}, expected auto or semitones from -{LARGEST_TRANSPOSE} to "
             f"{LARGEST_TRANSPOSE}; choose for example --transpose -12"

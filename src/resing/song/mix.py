@@ -4,7 +4,8 @@ The files are read in blocks, several times: to hear both leads, to measure the 
 stays in memory is a few numbers per frame of 12 ms.
 """
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -207,6 +208,7 @@ def mix(
     writer: files.AudioWriter,
     options: MixOptions | None = None,
     progress: ProgressCallback | None = None,
+    placed: files.AudioWriter | None = None,
 ) -> MixReport:
     """Mix a converted lead in the place of the original one; the length is the accompaniment's.
 
@@ -219,6 +221,7 @@ def mix(
         writer: where the mix goes, not yet open.
         options: what is matched.
         progress: told of the stage "mix".
+        placed: where the lead goes as it is in the mix, not yet open; None: nowhere.
 
     Raises:
         AudioError: the files do not fit each other, or the mix cannot be written.
@@ -238,8 +241,8 @@ def mix(
     limiter = Limiter(sources.sample_rate, sources.channels) if options.limit else None
     loudness = LoudnessMeter(sources.sample_rate, sources.channels)
     peak = PeakMeter(sources.sample_rate, sources.channels)
-    with writer:
-        for block in _mixed(sources, plan, gain_db, limiter):
+    with writer, placed or contextlib.nullcontext():
+        for block in _mixed(sources, plan, gain_db, limiter, placed.write if placed else None):
             writer.write(block)
             loudness.push(block)
             peak.push(block)
@@ -259,7 +262,13 @@ def mix(
     )
 
 
-def _mixed(sources: Sources, plan: Plan, gain_db: float, limiter: Limiter | None) -> Iterator[np.ndarray]:
+def _mixed(
+    sources: Sources,
+    plan: Plan,
+    gain_db: float,
+    limiter: Limiter | None,
+    keep: Callable[[np.ndarray], object] | None,
+) -> Iterator[np.ndarray]:
     """The sum of accompaniment and placed lead, its peaks held back, (channels, n) per block."""
     gain, masters = np.float32(10 ** (gain_db / 20)), sources.master_blocks()
     waiting: list[np.ndarray] = []
@@ -270,7 +279,10 @@ def _mixed(sources: Sources, plan: Plan, gain_db: float, limiter: Limiter | None
             yield master.shape[1]
 
     for placed in regrouped(plan.rendered(sources), sizes(), sources.channels):
-        block = waiting.pop() + gain * placed
+        lead = gain * placed
+        if keep:
+            keep(lead)
+        block = waiting.pop() + lead
         yield limiter.push(block) if limiter else block
     if limiter:
         yield limiter.finish()

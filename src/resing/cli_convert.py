@@ -1,0 +1,283 @@
+"""`resing convert` and `resing repeat`: a song, or a folder of songs, in another voice."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+from cyclopts import Parameter, Token
+from pydantic import ValidationError
+
+from resing.cli_output import Json, Progress, clock, progress, say, show_json
+from resing.cli_told import describe
+from resing.config import ConvertOptions, MixOptions, SongOptions, explain
+from resing.errors import ConfigError
+
+if TYPE_CHECKING:
+    from resing.song.arrange import Arranger
+
+_MIX = ", ".join(f"{name}={field.default}" for name, field in MixOptions.model_fields.items())
+
+
+def parse_time(text: str) -> float:
+    """Seconds of "75", "75.5", "1:15" or "0:01:15.5".
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    parts = text.split(":")
+    try:
+        *whole, last = parts
+        numbers = [float(int(part)) for part in whole] + [float(last)]
+    except ValueError:
+        numbers = []
+    if (
+        not 1 <= len(numbers) <= 3
+        or not all(0 <= n < float("inf") for n in numbers)
+        or max(numbers[1:] or [0]) >= 60
+    ):
+        raise ValueError(f"got {text!r}, expected seconds, m:ss or h:mm:ss, such as 0:40")
+    return sum(number * 60**place for place, number in enumerate(reversed(numbers)))
+
+
+def _time(_: Any, tokens: Sequence[Token]) -> float:
+    return parse_time(tokens[0].value)
+
+
+def _transpose(_: Any, tokens: Sequence[Token]) -> float | str:
+    text = tokens[0].value
+    try:
+        return text if text in ("auto", "octaves") else float(text)
+    except ValueError:
+        raise ValueError(f"got {text!r}, expected auto, octaves, or semitones, such as -3 or 2.5") from None
+
+
+def _option(field: str, text: str, **more: Any) -> Parameter:
+    """A flag for a field of ConvertOptions, whose default and choices it shows."""
+    known = ConvertOptions.model_fields[field]
+    choices = [c for c in get_args(known.annotation) if isinstance(c, str)]
+    if choices and "converter" not in more:
+        more["choices"] = choices
+    return Parameter(help=text, show_default=lambda _: known.default, **more)
+
+
+def _plain(text: str, **more: Any) -> Parameter:
+    return Parameter(help=text, show_default=False, **more)
+
+
+@Parameter(name="*")
+@dataclass
+class Singing:
+    """Flags that say how the lead is sung, by the names of ConvertOptions."""
+
+    transpose: Annotated[
+        float | str | None,
+        _option(
+            "transpose",
+            "semitones up (-3: three down), or auto: the key that fits the voice, by octaves only where there "
+            "is an accompaniment.",
+            converter=_transpose,
+            metavar="auto|N",
+        ),
+    ] = None
+    start_seconds: Annotated[
+        float | None,
+        _plain("start here, as m:ss or seconds.", name="--from", metavar="TIME", converter=_time),
+    ] = None
+    end_seconds: Annotated[
+        float | None, _plain("end here, as m:ss or seconds.", name="--to", metavar="TIME", converter=_time)
+    ] = None
+    seed: Annotated[int | None, _option("seed", "another number gives another take.")] = None
+    steps: Annotated[int | None, _option("steps", "of the sampler: more is slower, 0 skips it.")] = None
+    temperature: Annotated[
+        float | None, _option("temperature", "noise that the sampler starts from: less is calmer.")
+    ] = None
+    dynamics: Annotated[
+        float | None, _option("dynamics", "how far it rises and falls with the source, 0 to 1.")
+    ] = None
+    sampler: Annotated[str | None, _option("sampler", "how the mel is drawn from noise.")] = None
+    out_of_range: Annotated[
+        str | None,
+        _option(
+            "out_of_range",
+            "notes the voice does not have: keep them, fold them by octaves, or clamp them to its limit.",
+        ),
+    ] = None
+    pitch_file: Annotated[
+        Path | None, _plain("sing this melody, an edited --pitch-out; only what changed is sung anew.")
+    ] = None
+    tune: Annotated[
+        str | None,
+        _option("tune", 'pull notes onto a scale: "C major", "A minor", chromatic.', metavar="SCALE"),
+    ] = None
+    tune_strength: Annotated[float | None, _option("tune_strength", "how far --tune pulls them, 0 to 1.")] = (
+        None
+    )
+
+    def options(self) -> ConvertOptions:
+        """What was given; the rest keeps the model's defaults.
+
+        Raises:
+            ConfigError: one is out of its range.
+        """
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        if self.pitch_file:
+            given["pitch_file"] = str(self.pitch_file.absolute())
+        return _built(ConvertOptions, given)
+
+
+@Parameter(name="*")
+@dataclass
+class Mixing:
+    """Flags that say what is done to a song beside singing, by the names of SongOptions."""
+
+    a_cappella: Annotated[
+        bool | None,
+        _plain("the source is a voice alone, or is not (--no-a-cappella); left out, it is heard."),
+    ] = None
+    separator: Annotated[
+        str | None, _plain("embedded, or htdemucs (pip install 'resing[separate]').", metavar="NAME")
+    ] = None
+    shift_accompaniment: Annotated[
+        bool | None, _plain("move the accompaniment to the lead's new key.", negative="")
+    ] = None
+    mix: Annotated[
+        list[str] | None, _plain(f"how the lead is placed, may be repeated. Defaults: {_MIX}.", negative="")
+    ] = None
+
+    def options(self) -> SongOptions:
+        """What was given; the rest keeps the model's defaults.
+
+        Raises:
+            ConfigError: a setting is unknown or out of its range.
+        """
+        given = {name: value for name, value in asdict(self).items() if value is not None and name != "mix"}
+        pairs = [text.partition("=")[::2] for text in self.mix or []]
+        return _built(SongOptions, {**given, "mix": _built(MixOptions, dict(pairs))})
+
+
+def convert(
+    source: Path,
+    /,
+    *,
+    voice: str,
+    out: Annotated[Path, Parameter(["--out", "-o"])],
+    singing: Singing | None = None,
+    mixing: Mixing | None = None,
+    preview: Annotated[bool, _plain("only the 15 s where the singing is loudest.", negative="")] = False,
+    stems: Annotated[
+        Path | None, _plain("folder for lead, accompaniment, converted lead and mix, all in sync.")
+    ] = None,
+    pitch_out: Annotated[
+        Path | None, _plain("write the melody that was heard to this .csv, to be edited.")
+    ] = None,
+    json: Json = False,
+) -> int | None:
+    """Sing a song in another voice: separate the lead, convert it, mix it back.
+
+    Args:
+        source: a song, or vocals alone: any audio file, a video with sound, or a folder of them.
+        voice: name of a voice (see `resing voice list`), or a voice file.
+        out: .wav, .flac, .mp3, .opus or .ogg, or for a folder of songs a folder; beside each output goes
+            OUT.json, from which it can be made again.
+    """
+    options, song = (singing or Singing()).options(), (mixing or Mixing()).options()
+    from resing.conversion import Converter
+    from resing.song.arrange import Arranger
+    from resing.voice import Voice
+
+    arranger = Arranger(Converter(Voice.load(voice)), song)
+    if source.is_dir():
+        if preview or stems or pitch_out or options.pitch_file:
+            raise ConfigError("--preview, --stems, --pitch-out and --pitch-file take one song, not a folder")
+        return _convert_folder(arranger, source, out, options, json)
+    with progress() as bars:
+        if preview:
+            options = _preview(arranger, source, options, bars)
+        estimate = _estimate(arranger, source, options)
+        bars.say(f"About {clock(estimate)} to go.")
+        record = arranger.convert(source, out, options, bars.report, stems=stems, pitch_out=pitch_out)
+    _learn(record.seconds, record.times)
+    if json:
+        show_json(record)
+    describe(record)
+    return None
+
+
+def repeat(
+    record: Path,
+    /,
+    *,
+    out: Annotated[Path, Parameter(["--out", "-o"])],
+    voice: str | None = None,
+    json: Json = False,
+) -> None:
+    """Make an output again from the OUT.json beside it, bit for bit on the same machine.
+
+    Args:
+        record: the OUT.json.
+        out: file to write.
+        voice: name or file of the voice, if it is no longer known by the name in the record.
+    """
+    from resing.song.arrange import repeat as repeat_song
+
+    with progress() as bars:
+        made = repeat_song(record, out, voice, bars.report)
+    if json:
+        show_json(made)
+    describe(made)
+
+
+def _built(model: Any, given: dict[str, Any]) -> Any:
+    try:
+        return model(**given)
+    except ValidationError as error:
+        raise ConfigError(explain(error, model)) from error
+
+
+def _convert_folder(
+    arranger: "Arranger", folder: Path, out: Path, options: ConvertOptions, json: bool
+) -> int:
+    """Exit status 1 if a song failed."""
+    from resing.song.batch import convert_folder
+
+    with progress() as bars:
+        done = convert_folder(
+            arranger,
+            folder,
+            out,
+            options,
+            bars.report,
+            lambda d: bars.say(f"{d.outcome}: {d.out}" if d.outcome != "failed" else f"failed: {d.message}"),
+        )
+    if json:
+        show_json(done)
+    counts = {word: sum(d.outcome == word for d in done) for word in ("made", "kept", "failed")}
+    say(", ".join(f"{number} {word}" for word, number in counts.items() if number) + ".")
+    return int(counts["failed"] > 0)
+
+
+def _preview(arranger: "Arranger", source: Path, options: ConvertOptions, bars: Progress) -> ConvertOptions:
+    """The options for the passage that shows most."""
+    from resing.song.passage import loudest_sung
+
+    start, end = loudest_sung(source, arranger.separator, progress=lambda s: bars.report("search", s, 1.0))
+    bars.say(f"Preview of {clock(start)} to {clock(end)}.")
+    return options.model_copy(update={"start_seconds": start, "end_seconds": end})
+
+
+def _estimate(arranger: "Arranger", source: Path, options: ConvertOptions) -> float:
+    """Seconds that a conversion will take."""
+    from resing.audio import files
+    from resing.song.pace import Pace
+
+    last = files.probe(source).seconds or 0.0
+    seconds = max(0.0, min(last, options.end_seconds or last) - options.start_seconds)
+    stages = ("listen", "sing") if arranger.options.a_cappella else ("separate", "listen", "sing", "mix")
+    return Pace.known().estimate(dict.fromkeys(stages, seconds))
+
+
+def _learn(seconds: float, times: dict[str, float]) -> None:
+    from resing.song.pace import Pace
+
+    Pace.known().learn(seconds, times)

@@ -1,0 +1,87 @@
+"""What a conversion did, in sentences."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from resing.cli_output import clock, say
+
+if TYPE_CHECKING:
+    from resing.conversion_record import ConversionRecord
+
+WEAK_PLACES = 5
+STRETCH_GAP_SECONDS = 2.0
+DOUBT_SHARE = 0.02
+"""Less of a song in doubt than this is not worth a word."""
+
+
+def describe(record: "ConversionRecord") -> None:
+    """What a conversion did, in sentences."""
+    key = f"{record.transpose:+g} semitones" if record.transpose else "as it was sung"
+    say(f"Wrote {record.out} ({clock(record.seconds)}), sung by {record.voice}. Key: {key}.")
+    say(range_text(record.range))
+    places = weak_places(record.range["moved"])
+    for place in places[:WEAK_PLACES]:
+        say(f"  {place}")
+    if len(places) > WEAK_PLACES:
+        say(f"  and {len(places) - WEAK_PLACES} more, see {record.out}.json; try another --transpose.")
+    tell_doubts(record)
+    for words in (record.song or {}).get("mix_words", ()):
+        say(f"  {words}")
+    if record.limited_db >= 0.1:
+        say(f"Kept {record.limited_db:.1f} dB below the source's level, so that nothing clips.")
+    if record.sung_seconds is not None and record.sung_seconds < record.seconds - 1:
+        say(f"Sang {clock(record.sung_seconds)} anew, where the melody changed; the rest is as it was.")
+    say(f"Took {sum(record.times.values()):.1f} s, {record.real_time_factor:.2f} of real time.")
+
+
+def tell_doubts(record: "ConversionRecord") -> None:
+    """The longest stretches where the note that was heard is not sure, and how to put them right."""
+    if record.reverberant:
+        say("The vocals have a long reverb; a drier recording would be sung more clearly.")
+    doubts = sorted(record.doubts, key=lambda d: d["start_seconds"] - d["end_seconds"])
+    seconds = sum(doubt["end_seconds"] - doubt["start_seconds"] for doubt in doubts)
+    if seconds < DOUBT_SHARE * record.seconds:
+        return
+    say(f"Not sure of the notes for {seconds:.1f} s; --pitch-out FILE.csv and --pitch-file correct them:")
+    for doubt in doubts[:WEAK_PLACES]:
+        say(f"  {clock(doubt['start_seconds'])}-{clock(doubt['end_seconds'])}: {doubt['reason']}")
+
+
+def range_text(found: dict[str, Any]) -> str:
+    """How the song lies in the voice's range, in a sentence.
+
+    Args:
+        found: a `pitch.RangeReport` as a record keeps it.
+    """
+    text = f"In the voice's range: {found['inside']:.0%} of the singing"
+    if near := found.get("near"):
+        text += f" ({near:.0%} on notes that its recordings hardly have)"
+    sides = (("below", "below it"), ("above", "above it"))
+    return text + "".join(f", {found[side]:.0%} {word}" for side, word in sides if found[side]) + "."
+
+
+def weak_places(moved: Sequence[dict[str, Any]]) -> list[str]:
+    """Stretches of notes outside the voice's range, longest first, each in a few words.
+
+    Args:
+        moved: notes as `pitch.Moved` records them, in order of time.
+    """
+    stretches: list[list[dict[str, Any]]] = []
+    for note in moved:
+        near = stretches and note["start_seconds"] - stretches[-1][-1]["end_seconds"] < STRETCH_GAP_SECONDS
+        if near:
+            stretches[-1].append(note)
+        else:
+            stretches.append([note])
+    stretches.sort(key=lambda notes: notes[0]["start_seconds"] - notes[-1]["end_seconds"])
+    return [
+        f"{clock(notes[0]['start_seconds'])}-{clock(notes[-1]['end_seconds'])}: "
+        + ", ".join(dict.fromkeys(_told(note) for note in notes[:3]))
+        + (", ..." if len(notes) > 3 else "")
+        for notes in stretches
+    ]
+
+
+def _told(note: dict[str, Any]) -> str:
+    kept = note["note"] == note["sung"]
+    return f"{note['note']} kept" if kept else f"{note['note']} sung as {note['sung']}"

@@ -1,0 +1,207 @@
+"""A whole song in, a whole song out: separate, convert the lead, mix back."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from resing import checkpoint
+from resing.audio import files
+from resing.audio.tags import read_tags, write_tags
+from resing.config import ConvertOptions, SongOptions
+from resing.conversion import Converter, ProgressCallback, Watch, reopen
+from resing.conversion_output import Levels
+from resing.conversion_record import ConversionRecord
+from resing.errors import AudioError, ConfigError
+from resing.separation import Separator
+from resing.separation_a_cappella import is_a_cappella
+from resing.separation_htdemucs import HTDemucsSeparator
+from resing.separation_unet import embedded
+from resing.song.mix import mix
+from resing.song.pitch_shift import shift_pitch
+from resing.song.stems import Stems, stems_of
+from resing.voice import Voice
+
+STEM_NAMES = ("lead", "accompaniment", "converted", "mix")
+IN_TUNE_SEMITONES = 0.01
+
+
+class Arranger:
+    """A voice that sings whole songs.
+
+    Args:
+        converter: the voice with its models.
+        options: what is done beside singing.
+        separator: by default the one that the options name, opened when first needed.
+    """
+
+    def __init__(
+        self, converter: Converter, options: SongOptions | None = None, separator: Separator | None = None
+    ) -> None:
+        self.converter, self.options = converter, options or SongOptions()
+        self._separator = separator
+
+    @property
+    def separator(self) -> Separator:
+        """What tells the lead from the accompaniment."""
+        if self._separator is None:
+            self._separator = HTDemucsSeparator.load() if self.options.separator == "htdemucs" else embedded()
+        return self._separator
+
+    def is_alone(self, source: Path) -> bool:
+        """Whether there is nothing to separate: as the options say, or as it sounds."""
+        if self.options.a_cappella is not None:
+            return self.options.a_cappella
+        return is_a_cappella(source, self.separator)
+
+    def convert(
+        self,
+        source: Path | str,
+        out: Path | str,
+        options: ConvertOptions | None = None,
+        progress: ProgressCallback | None = None,
+        *,
+        stems: Path | None = None,
+        pitch_out: Path | None = None,
+        levels: Levels | None = None,
+    ) -> ConversionRecord:
+        """Sing the lead of a song in the voice; the output and its record appear whole or not at all.
+
+        Args:
+            source: a song, or vocals alone.
+            out: .wav, .flac, .mp3, .ogg or .opus.
+            options: how to sing.
+            progress: told of the stages "separate", "listen", "sing" and "mix".
+            stems: folder for lead, accompaniment, converted lead and mix, in sync to the sample.
+            pitch_out, levels: see `Converter.convert`.
+
+        Raises:
+            AudioError: the source cannot be used or the output cannot be written.
+            ConfigError: options that do not fit the voice or each other.
+        """
+        source, options = Path(source), options or ConvertOptions()
+        out, tell = files.check_output(source, out), progress or _unheard
+        tags, watch = read_tags(source), Watch()
+        sing = partial(self.converter.convert, progress=tell, pitch_out=pitch_out, levels=levels)
+        with watch("recognise"):
+            alone = self.is_alone(source)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".resing-") as scratch:
+            made = Path(scratch) / out.name
+            if alone:
+                if stems is not None:
+                    raise ConfigError(
+                        f"{source}: is a voice alone and has no stems; leave out --stems, or separate it "
+                        "all the same with --no-a-cappella"
+                    )
+                record = sing(source, made, options)
+                song: dict[str, Any] = {"a_cappella": True}
+            else:
+                record, song = self._whole_song(source, made, options, tell, stems, sing)
+            write_tags(made, tags.saying(f"Sung by {record.voice}, a converted voice (Resing)."))
+            made.replace(out)
+        song = {"options": self.options.model_dump(), "asked": options.model_dump()} | song
+        times = {name: round(seconds, 2) for name, seconds in watch.times.items()} | record.times
+        record = replace(
+            record,
+            out=str(out),
+            song=song,
+            times=times,
+            real_time_factor=round(sum(times.values()) / record.seconds, 4),
+        )
+        record.save()
+        return record
+
+    def _whole_song(
+        self,
+        source: Path,
+        made: Path,
+        options: ConvertOptions,
+        tell: ProgressCallback,
+        folder: Path | None,
+        sing: Callable[..., ConversionRecord],
+    ) -> tuple[ConversionRecord, dict[str, Any]]:
+        watch, start = Watch(), options.start_seconds
+        with watch("separate"):
+            stems = stems_of(source, self.separator, (start, options.end_seconds), tell)
+        if options.transpose == "auto" and not self.options.shift_accompaniment:
+            options = options.model_copy(update={"transpose": "octaves"})
+        lead, placed = (made.with_name(f".{name}.wav") for name in ("lead", "placed"))
+        record = sing(stems.lead, lead, options, source_starts=start)
+        with watch("mix"):
+            rest = self._accompaniment(stems, record.transpose, made)
+            master = files.probe(rest)
+            writers = [
+                files.AudioWriter(path, master.sample_rate, master.channels) for path in (made, placed)
+            ]
+            report = mix(lead, stems.lead, rest, writers[0], self.options.mix, tell, writers[1])
+        if folder is not None:
+            _lay_out(folder, dict(zip(STEM_NAMES, (stems.lead, rest, placed, made), strict=True)))
+        took = {name: round(seconds, 2) for name, seconds in watch.times.items()}
+        record = replace(
+            record,
+            source=str(source.absolute()),
+            source_sha256=checkpoint.file_hash(source),
+            times={"separate": took["separate"]} | record.times | {"mix": took["mix"]},
+        )
+        return record, {
+            "a_cappella": False,
+            "separator": self.separator.separator_id,
+            "stems_kept": stems.kept,
+            "accompaniment_db": round(stems.accompaniment_db, 2),
+            "mix": asdict(report),
+            "mix_words": report.words(),
+        }
+
+    def _accompaniment(self, stems: Stems, transpose: float, made: Path) -> Path:
+        """The accompaniment in the lead's new key, moved by the fewest semitones that lead there."""
+        semitones = transpose - 12 * round(transpose / 12)
+        if not self.options.shift_accompaniment or abs(semitones) < IN_TUNE_SEMITONES:
+            return stems.accompaniment
+        shifted = made.with_name(".accompaniment.wav")
+        shift_pitch(stems.accompaniment, shifted, semitones)
+        return shifted
+
+
+def convert(
+    source: Path | str,
+    out: Path | str,
+    voice: Voice | Path | str,
+    options: ConvertOptions | None = None,
+    song: SongOptions | None = None,
+    progress: ProgressCallback | None = None,
+) -> ConversionRecord:
+    """Sing a song, or vocals alone, in a voice given by name, file or object; see `Arranger.convert`."""
+    singer = voice if isinstance(voice, Voice) else Voice.load(voice)
+    return Arranger(Converter(singer), song).convert(source, out, options, progress)
+
+
+def repeat(
+    record: Path | str,
+    out: Path | str,
+    voice: Voice | Path | str | None = None,
+    progress: ProgressCallback | None = None,
+) -> ConversionRecord:
+    """Make an output again from its OUT.json; see `conversion.repeat`."""
+    kept, options, converter = reopen(record, voice)
+    song = SongOptions(**(kept.song or {"options": {"a_cappella": True}})["options"])
+    levels = Levels(**kept.levels) if kept.levels else None
+    return Arranger(converter, song).convert(kept.source, out, options, progress, levels=levels)
+
+
+def _lay_out(folder: Path, found: dict[str, Path]) -> None:
+    """Copies of the stems under their names."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, path in found.items():
+            shutil.copyfile(path, folder / f"{name}{path.suffix}")
+    except OSError as error:
+        raise AudioError(
+            f"{folder}: the stems cannot be written ({error.strerror}); free space or choose another folder"
+        ) from error
+
+
+def _unheard(stage: str, done: float, total: float) -> None:
+    """Progress that nobody asked for."""

@@ -1,0 +1,72 @@
+"""The lead and the accompaniment of a song, separated once and kept for the next key or voice."""
+
+import contextlib
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from resing import cache, checkpoint
+from resing.conversion import ProgressCallback
+from resing.errors import AudioError
+from resing.separation import Separator, separate
+from resing.whole import whole
+
+
+@dataclass(frozen=True)
+class Stems:
+    """Two files of the song's rate, channels and length, whose sum is the song.
+
+    Attributes:
+        lead: what is sung.
+        accompaniment: the rest.
+        accompaniment_db: its level over that of the lead.
+        kept: they were there from an earlier run.
+    """
+
+    lead: Path
+    accompaniment: Path
+    accompaniment_db: float
+    kept: bool
+
+
+def stems_of(
+    source: Path,
+    separator: Separator,
+    part: tuple[float, float | None] = (0.0, None),
+    progress: ProgressCallback | None = None,
+) -> Stems:
+    """The stems of a song, or of its part between two times in seconds; from the cache if they are in it.
+
+    Raises:
+        AudioError: the song cannot be read, or the cache not written.
+    """
+    name = cache.key(checkpoint.file_hash(source), separator.separator_id, part)
+    lead, rest, about = (
+        cache.entry("stems", f"{name}-{end}") for end in ("lead.flac", "rest.flac", "about.json")
+    )
+    if all(path.exists() for path in (lead, rest, about)):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            level_db = float(json.loads(about.read_text(encoding="utf-8"))["accompaniment_db"])
+            for path in (lead, rest, about):
+                cache.used(path)
+            return Stems(lead, rest, level_db, True)
+    mark = secrets.token_hex(4)
+    fresh = [path.with_name(f"{mark}-{path.name}") for path in (lead, rest)]
+    try:
+        made = separate(source, fresh[0], fresh[1], separator, *part, progress)
+        for new, path in zip(fresh, (lead, rest), strict=True):
+            os.replace(new, path)
+        with whole(about) as temporary:
+            temporary.write_text(json.dumps({"accompaniment_db": made.accompaniment_db}), encoding="utf-8")
+    except OSError as error:
+        raise AudioError(
+            f"{cache.folder()}: the separated song cannot be kept there ({error.strerror}); free some space "
+            "or set RESING_HOME to another folder"
+        ) from error
+    finally:
+        for path in fresh:
+            path.unlink(missing_ok=True)
+    cache.trim()
+    return Stems(lead, rest, made.accompaniment_db, False)
