@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from resing import cli, cli_train
+from resing import cli, cli_convert, cli_told, cli_train
 from resing import voice as library
 from resing.audio import files
-from resing.config import AudioConfig, ConvertOptions, ModelConfig, TrainingConfig
+from resing.config import AudioConfig, ConvertOptions, MixOptions, ModelConfig, SongOptions, TrainingConfig
 from resing.errors import AudioError, ConfigError
 from resing.features import content
 from resing.synthesis import acoustic, vocoder
@@ -127,7 +127,7 @@ def test_the_version_is_the_packages():
         ),
         ("convert a.wav --voice k -o o.wav --out-of-range fol", ('"fol"', 'Did you mean "fold"?')),
         ("convert a.wav --voice k -o o.wav --sampler eulr", ('"eulr"', 'Did you mean "euler"?')),
-        ("convert a.wav --voice k -o o.wav --transpose high", ("--transpose", "auto or semitones")),
+        ("convert a.wav --voice k -o o.wav --transpose high", ("--transpose", "auto, octaves, or semitones")),
         ("convert a.wav --voice k -o o.wav --transpose nan", ("transpose", "finite number")),
         ("convert a.wav --voice k -o o.wav --from 1:75", ("--from", "m:ss")),
         ("convert a.wav --voice k -o o.wav --steps 5000", ("steps", "less than or equal to 1000")),
@@ -175,47 +175,52 @@ def test_a_failure_is_one_line_and_exit_2_in_a_process_of_its_own(tmp_path: Path
     ],
 )
 def test_times(text: str, seconds: float):
-    assert cli.parse_time(text) == seconds
+    assert cli_convert.parse_time(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "a", "-1", "1:-5", "1:60", "1:2:3:4", "1.5:00", "nan", "inf", ":30"])
 def test_times_that_are_none(text: str):
     with pytest.raises(ValueError, match="m:ss"):
-        cli.parse_time(text)
+        cli_convert.parse_time(text)
 
 
 # -- flags become options
 
 
-class FakeConverter:
+class FakeArranger:
     """Notes what it is asked for; `outcome` is returned, or raised."""
 
     asked: tuple[Any, ...] = ()
     outcome: Any = None
 
-    def __init__(self, voice: Any) -> None:
-        self.voice = voice
+    def __init__(self, voice: Any, song: SongOptions) -> None:
+        self.voice, self.song = voice, song
 
-    def convert(self, source: Path, out: Path, options: ConvertOptions, **_: Any) -> Any:
-        type(self).asked = (self.voice.card.name, source, out, options)
+    def convert(self, source: Path, out: Path, options: ConvertOptions, *_: Any, **__: Any) -> Any:
+        type(self).asked = (self.voice.card.name, source, out, options, self.song)
         if isinstance(self.outcome, BaseException):
             raise self.outcome
         return self.outcome
 
 
 @pytest.fixture
-def converter(voices: Path, monkeypatch: pytest.MonkeyPatch) -> type[FakeConverter]:
-    fake = types.ModuleType("resing.conversion")
-    fake.Converter = type("Fresh", (FakeConverter,), {})  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "resing.conversion", fake)
-    monkeypatch.setattr(cli, "describe", lambda _: None)
-    return fake.Converter
+def converter(voices: Path, monkeypatch: pytest.MonkeyPatch) -> type[FakeArranger]:
+    fresh = type("Fresh", (FakeArranger,), {})
+    for name, what in (("conversion", {"Converter": lambda v: v}), ("song.arrange", {"Arranger": fresh})):
+        fake = types.ModuleType(f"resing.{name}")
+        vars(fake).update(what)
+        monkeypatch.setitem(sys.modules, f"resing.{name}", fake)
+    monkeypatch.setattr(cli_convert, "describe", lambda _: None)
+    monkeypatch.setattr(cli_convert, "_estimate", lambda *_: 0.0)
+    monkeypatch.setattr(cli_convert, "_learn", lambda _: None)
+    return fresh
 
 
 @pytest.mark.parametrize(
     ("flags", "options"),
     [
         ("", {}),
+        ("--transpose octaves", {"transpose": "octaves"}),
         ("--transpose auto", {"transpose": "auto"}),
         ("--transpose -3", {"transpose": -3.0}),
         ("--transpose=2.5", {"transpose": 2.5}),
@@ -225,13 +230,36 @@ def converter(voices: Path, monkeypatch: pytest.MonkeyPatch) -> type[FakeConvert
     ],
 )
 def test_flags_build_the_same_options_as_python(
-    converter: type[FakeConverter], flags: str, options: dict[str, Any]
+    converter: type[FakeArranger], flags: str, options: dict[str, Any]
 ):
     assert cli.run(["convert", "a.flac", "--voice", "anna", "-o", "b.wav", *flags.split()]) == 0
-    assert converter.asked == ("anna", Path("a.flac"), Path("b.wav"), ConvertOptions(**options))
+    assert converter.asked == (
+        "anna", Path("a.flac"), Path("b.wav"), ConvertOptions(**options), SongOptions(),
+    )  # fmt: skip
 
 
-def test_json_prints_the_record(converter: type[FakeConverter], capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize(
+    ("flags", "song"),
+    [
+        ("--a-cappella", {"a_cappella": True}),
+        ("--no-a-cappella", {"a_cappella": False}),
+        ("--shift-accompaniment", {"shift_accompaniment": True}),
+        ("--mix match_reverb=0 --mix limit=no", {"mix": MixOptions(match_reverb=0, limit=False)}),
+    ],
+)
+def test_flags_build_the_same_song_options(converter: type[FakeArranger], flags: str, song: dict[str, Any]):
+    assert cli.run(["convert", "a.flac", "--voice", "anna", "-o", "b.wav", *flags.split()]) == 0
+    assert converter.asked[-1] == SongOptions(**song)
+
+
+def test_a_mix_setting_that_is_none_is_named(
+    converter: type[FakeArranger], capsys: pytest.CaptureFixture[str]
+):
+    said = fails(capsys, "convert", "a.flac", "--voice", "anna", "-o", "b.wav", "--mix", "match_revreb=1")
+    assert "unknown setting match_revreb; did you mean match_reverb?" in said
+
+
+def test_json_prints_the_record(converter: type[FakeArranger], capsys: pytest.CaptureFixture[str]):
     converter.outcome = ConvertOptions(seed=4)
     assert cli.run(["convert", "a.flac", "--voice", "anna", "-o", "b.wav", "--json"]) == 0
     captured = capsys.readouterr()
@@ -249,13 +277,13 @@ def test_json_prints_the_record(converter: type[FakeConverter], capsys: pytest.C
     ],
 )
 def test_failures_become_one_line(
-    converter: type[FakeConverter], capsys: pytest.CaptureFixture[str], outcome: Any, code: int, text: str
+    converter: type[FakeArranger], capsys: pytest.CaptureFixture[str], outcome: Any, code: int, text: str
 ):
     converter.outcome = outcome
     assert text in fails(capsys, "convert", "a.flac", "--voice", "anna", "-o", "b.wav", code=code)
 
 
-def test_a_defect_is_not_dressed_up(converter: type[FakeConverter]):
+def test_a_defect_is_not_dressed_up(converter: type[FakeArranger]):
     converter.outcome = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
         cli.run(["convert", "a.flac", "--voice", "anna", "-o", "b.wav"])
@@ -387,7 +415,7 @@ def test_weak_places_are_the_longest_stretches_outside_the_range():
     def note(start: float, end: float) -> dict[str, Any]:
         return {"start_seconds": start, "end_seconds": end, "note": "C6", "sung": "C5"}
 
-    places = cli.weak_places([note(1, 1.2), note(62, 63), note(64, 66), note(90, 90.5)])
+    places = cli_told.weak_places([note(1, 1.2), note(62, 63), note(64, 66), note(90, 90.5)])
     assert places == [f"{times}: C6 sung as C5" for times in ("1:02-1:06", "1:30-1:30", "0:01-0:01")]
 
 

@@ -14,8 +14,10 @@ from resing.config import ConvertOptions, MixOptions, SongOptions, explain
 from resing.errors import ConfigError
 
 if TYPE_CHECKING:
+    from resing.conversion_record import ConversionRecord
     from resing.song.arrange import Arranger
 
+WORTH_SAYING_SECONDS = 10.0
 _MIX = ", ".join(f"{name}={field.default}" for name, field in MixOptions.model_fields.items())
 
 
@@ -195,9 +197,10 @@ def convert(
         if preview:
             options = _preview(arranger, source, options, bars)
         estimate = _estimate(arranger, source, options)
-        bars.say(f"About {clock(estimate)} to go.")
+        if estimate >= WORTH_SAYING_SECONDS:
+            bars.say(f"About {clock(estimate)} to go.")
         record = arranger.convert(source, out, options, bars.report, stems=stems, pitch_out=pitch_out)
-    _learn(record.seconds, record.times)
+    _learn(record)
     if json:
         show_json(record)
     describe(record)
@@ -277,7 +280,7 @@ def _estimate(arranger: "Arranger", source: Path, options: ConvertOptions) -> fl
     return Pace.known().estimate(dict.fromkeys(stages, seconds))
 
 
-def _learn(seconds: float, times: dict[str, float]) -> None:
+def _learn(record: "ConversionRecord") -> None:
     from resing.song.pace import Pace
 
-    Pace.known().learn(seconds, times)
+    Pace.known().learn(record.seconds, record.times)

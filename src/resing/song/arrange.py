@@ -129,7 +129,11 @@ class Arranger:
         if options.transpose == "auto" and not self.options.shift_accompaniment:
             options = options.model_copy(update={"transpose": "octaves"})
         lead, placed = (made.with_name(f".{name}.wav") for name in ("lead", "placed"))
-        record = sing(stems.lead, lead, options, source_starts=start)
+        try:
+            record = sing(stems.lead, lead, options, source_starts=start)
+        except AudioError as error:
+            told = str(error).replace(str(stems.lead), f"{source}, the lead in it")
+            raise AudioError(told) from error
         with watch("mix"):
             rest = self._accompaniment(stems, record.transpose, made)
             master = files.probe(rest)
