@@ -403,7 +403,7 @@ def test_the_demo_makes_audio_and_a_picture(
     folder = tmp_path / "made" / "here"
     assert cli.run(["demo", "-o", str(folder), "--voice", "anna", "--json"]) == 0
     captured = capsys.readouterr()
-    assert sorted(os.listdir(folder)) == ["demo_anna.flac", "demo_anna.flac.json", "demo_anna.png"]
+    assert sorted(os.listdir(folder)) == ["demo_anna.flac", "demo_anna.flac.json", "demo_anna.png", "stems"]
     assert (folder / "demo_anna.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads(captured.out)["voice"] == "anna"
     assert "demo_anna.png" in captured.err

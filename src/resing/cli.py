@@ -42,7 +42,7 @@ def demo(
     voice: str | None = None,
     json: Json = False,
 ) -> None:
-    """Sing the bundled song in a bundled voice: audio and a picture.
+    """Sing the bundled song in a bundled voice: audio, stems and a picture.
 
     Args:
         out: folder for the files.

@@ -1,4 +1,4 @@
-"""The bundled song in a bundled voice: audio, and a picture of what changed."""
+"""The bundled song in a bundled voice: audio, stems, and a picture of what changed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +9,16 @@ import torch
 
 from resing.audio import files
 from resing.audio.mel import log_mel, mel_centres
-from resing.config import AudioConfig, ConvertOptions, FeaturesConfig
+from resing.config import AudioConfig, FeaturesConfig, SongOptions
 from resing.conversion import Converter, ProgressCallback
 from resing.conversion_record import ConversionRecord
 from resing.errors import AudioError, VoiceError
 from resing.features.f0 import SWIFT_RATE, frame_times, track
+from resing.song.arrange import Arranger
 from resing.voice import Voice
 from resing.whole import whole
 
-SONG = Path(__file__).parent / "assets" / "demo.flac"
+SONG = Path(__file__).parent / "assets" / "demo_song.ogg"
 FAVOURITES = ("kumi", "af_aoede", "pjs")
 """The first of these that is here sings the demo, else the first of all voices."""
 PICTURE_DB = 90.0
@@ -28,9 +29,9 @@ class Demo:
     """What the demo made.
 
     Attributes:
-        record: of the conversion; the audio and its JSON lie where it says.
+        record: of the conversion; the audio and its JSON lie where it says, the stems in a folder beside it.
         source: the song as it was.
-        picture: spectrograms of both, with the notes.
+        picture: spectrograms of both leads, with the notes.
     """
 
     record: ConversionRecord
@@ -70,9 +71,13 @@ def make_demo(folder: Path | str, voice: str | None = None, progress: ProgressCa
             f"{folder}: cannot be made ({error.strerror}); choose another folder with -o"
         ) from error
     out = folder / f"demo_{singer.card.name}.flac"
-    record = Converter(singer).convert(SONG, out, ConvertOptions(), progress=progress)
+    song = SongOptions(a_cappella=False)
+    stems = folder / "stems"
+    record = Arranger(Converter(singer), song).convert(SONG, out, progress=progress, stems=stems)
     picture = out.with_suffix(".png")
-    draw({"before": SONG, f"sung by {singer.card.name}": out}, picture, singer.audio, singer.features)
+    leads = {"the lead in the song": "lead.flac", f"sung by {singer.card.name}": "converted.flac"}
+    sounds = {title: stems / name for title, name in leads.items()}
+    draw(sounds, picture, singer.audio, singer.features)
     return Demo(record, SONG, picture)
 
 

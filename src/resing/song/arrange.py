@@ -128,7 +128,7 @@ class Arranger:
             stems = stems_of(source, self.separator, (start, options.end_seconds), tell)
         if options.transpose == "auto" and not self.options.shift_accompaniment:
             options = options.model_copy(update={"transpose": "octaves"})
-        lead, placed = (made.with_name(f".{name}.wav") for name in ("lead", "placed"))
+        lead, placed = (made.with_name(f".{name}.flac") for name in ("lead", "placed"))
         try:
             record = sing(stems.lead, lead, options, source_starts=start)
         except AudioError as error:
@@ -164,7 +164,7 @@ class Arranger:
         semitones = transpose - 12 * round(transpose / 12)
         if not self.options.shift_accompaniment or abs(semitones) < IN_TUNE_SEMITONES:
             return stems.accompaniment
-        shifted = made.with_name(".accompaniment.wav")
+        shifted = made.with_name(".accompaniment.flac")
         shift_pitch(stems.accompaniment, shifted, semitones)
         return shifted
 
