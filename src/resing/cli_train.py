@@ -64,6 +64,10 @@ def create(
     /,
     *,
     facts: Facts,
+    songs: Annotated[
+        bool,
+        Parameter(negative="", show_default=False, help="the recordings are songs: separate their leads."),
+    ] = False,
     settings: Settings = None,
     json: Json = False,
 ) -> None:
@@ -80,7 +84,7 @@ def create(
     training = training_config(settings)
     with progress() as bars, _hint(f"resing resume {name}"):
         told = follow(bars)
-        voice = create_voice(name, recordings, training=training, progress=told, **facts.given())
+        voice = create_voice(name, recordings, songs=songs, training=training, progress=told, **facts.given())
     _finish(voice, json)
 
 
@@ -174,12 +178,11 @@ def follow(bars: Progress) -> "Callable[[Update], None]":
     """A callback for `prepare` and the trainings that shows what it is told."""
 
     def told(update: "Update") -> None:
-        if update.message and update.stage != "prepare":
+        file = update.stage in ("separate", "prepare")
+        if update.message and not file:
             bars.say(update.message)
         loss = update.figures.get("loss")
-        remark = (
-            update.message if update.stage == "prepare" else f"loss {loss:.3f}" if loss is not None else ""
-        )
+        remark = update.message if file else f"loss {loss:.3f}" if loss is not None else ""
         bars.report(update.stage, update.done, update.total, update.seconds_left, remark)
         if update.validation and "score" in update.validation:
             bars.say(f"step {update.done}: held-out error {update.validation['score']:.4f}")

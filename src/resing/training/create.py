@@ -26,6 +26,7 @@ from resing.training import selection
 from resing.training.board import Board
 from resing.training.dataset import VoiceData
 from resing.training.doctor import DatasetReport, several_voices
+from resing.training.leads import leads_of
 from resing.training.loop import Progress, Trainer
 from resing.training.prepare import ProgressCallback, Update, find_audio, prepare, read_report, save_json
 from resing.training.task import VoiceNet, VoiceTask, loop_config, mean_speaker, speaker_vectors
@@ -61,6 +62,7 @@ class Request:
         dataset: folder of the prepared dataset.
         recordings: where it is prepared from; None if that is not our business.
         out: the voice file; None puts it among the user's voices.
+        songs: the recordings are songs, of which only the leads are wanted.
     """
 
     facts: VoiceFacts
@@ -68,24 +70,27 @@ class Request:
     dataset: Path
     recordings: Path | None = None
     out: Path | None = None
+    songs: bool = False
 
     def save(self, run: Path) -> None:
         """Write request.json."""
         run.mkdir(parents=True, exist_ok=True)
-        paths = {k: v and str(v.absolute()) for k, v in vars(self).items() if k not in ("facts", "training")}
+        named = {"dataset": self.dataset, "recordings": self.recordings, "out": self.out}
+        paths = {k: v and str(v.absolute()) for k, v in named.items()}
         sections = {"facts": self.facts.model_dump(mode="json"), "training": self.training.model_dump()}
-        save_json(run / REQUEST, sections | paths)
+        save_json(run / REQUEST, sections | paths | {"songs": self.songs})
 
     @classmethod
     def load(cls, run: Path, changes: dict[str, Any]) -> "Request":
         """Read request.json, with changes to its training settings."""
         record = json.loads((run / REQUEST).read_text())
         facts, training = _facts(record.pop("facts")), record.pop("training")
+        songs = record.pop("songs", False)
         try:
             config = TrainingConfig(**(training | changes))
         except ValidationError as error:
             raise ConfigError(f"training: {settings.explain(error, TrainingConfig)}") from error
-        return cls(facts, config, **{k: v and Path(v) for k, v in record.items()})
+        return cls(facts, config, **{k: v and Path(v) for k, v in record.items()}, songs=songs)
 
 
 def runs_folder() -> Path:
@@ -99,6 +104,7 @@ def create_voice(
     licence: str,
     consent: str,
     *,
+    songs: bool = False,
     training: TrainingConfig | None = None,
     progress: ProgressCallback | None = None,
     **about: Any,
@@ -110,6 +116,7 @@ def create_voice(
         recordings: a folder with audio files.
         licence: terms of the voice's use.
         consent: how the person agreed, or why nobody has to.
+        songs: the recordings are songs; their leads are separated first.
         training: how to train.
         progress: told of every recording and step; raise from it to cancel.
         about: the other fields of `VoiceFacts`.
@@ -127,7 +134,7 @@ def create_voice(
     if not (run / RESULT).exists():
         _refuse_taken(name)
     find_audio(Path(recordings))
-    Request(facts, training or TrainingConfig(), run / "dataset", Path(recordings)).save(run)
+    Request(facts, training or TrainingConfig(), run / "dataset", Path(recordings), songs=songs).save(run)
     return resume(run, progress)
 
 
@@ -182,7 +189,10 @@ def resume(run: Path | str, progress: ProgressCallback | None = None, **changes:
         ) from error
     request.save(folder)
     if request.recordings is not None and request.recordings.exists():
-        prepare(request.recordings, request.dataset, progress=progress)
+        recordings = request.recordings
+        if request.songs:
+            recordings = leads_of(recordings, folder / "leads", progress)
+        prepare(recordings, request.dataset, progress=progress)
     return _train_request(request, folder, None, progress)
 
 

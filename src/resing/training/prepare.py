@@ -58,7 +58,7 @@ class Update:
         validation: figures on the held-out pieces, where they are new.
     """
 
-    stage: Literal["prepare", "train", "package"]
+    stage: Literal["separate", "prepare", "train", "package"]
     done: int
     total: int
     seconds_left: float | None = None
