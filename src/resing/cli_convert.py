@@ -76,8 +76,8 @@ class Singing:
         float | str | None,
         _option(
             "transpose",
-            "semitones up (-3: three down), or auto: the key that fits the voice, by octaves only where there "
-            "is an accompaniment.",
+            "semitones up (-3: three down), or auto: the key that fits the voice, in octaves where there is an "
+            "accompaniment.",
             converter=_transpose,
             metavar="auto|N",
         ),
