@@ -19,7 +19,7 @@ from resing.errors import AudioError
 from resing.scoring.metrics import EMPTY_DB
 from resing.song import placement, reverb, sibilance, tone
 from resing.song.filtering import Filter, filtered, regrouped
-from resing.song.hearing import SHARP_BAND_HZ, Envelope, LongTerm, hop_size
+from resing.song.hearing import SHARP_BAND_HZ, Envelope, LongTerm, bins_hz, hop_size
 from resing.song.levels import LoudnessMeter, PeakMeter
 from resing.song.limiter import Limiter
 from resing.song.placement import Placement
@@ -183,11 +183,12 @@ def listen(sources: Sources, options: MixOptions) -> Plan:
     both = np.pad(own.active[:frames] & other.active[:frames], (0, LENGTH_TOLERANCE_FRAMES))
     original = LongTerm.of(sources.original_blocks(), rate, both)
     converted = LongTerm.of(sources.lead_blocks(), rate, both)
-    curve = options.match_tone * tone.tone_curve(original.power, converted.power, rate)
-    tilt_db = float(20 * np.log10(tone.gain_at(curve, np.sqrt(np.prod(SHARP_BAND_HZ)))))
-    softened = sibilance.de_ess_curve(own, other, tilt_db) if options.de_ess else np.zeros(len(other.sharp))
     heard = reverb.hear_reverb(own, rate) if options.match_reverb else None
     added = reverb.missing_reverb(own, other, heard, rate, options.match_reverb) if heard else None
+    expected = converted.power * reverb.reverb_gain(added, bins_hz(rate))
+    curve = options.match_tone * tone.tone_curve(original.power, expected, rate)
+    tilt_db = float(20 * np.log10(tone.gain_at(curve, np.sqrt(np.prod(SHARP_BAND_HZ)))))
+    softened = sibilance.de_ess_curve(own, other, tilt_db) if options.de_ess else np.zeros(len(other.sharp))
     place = placement.towards(placement.hear_placement(original, rate), options.match_width)
     return Plan(curve, softened, heard, added, place)
 
@@ -196,7 +197,7 @@ def _check_lengths(sources: Sources, own: int, other: int) -> None:
     if abs(own - other) > LENGTH_TOLERANCE_FRAMES:
         frame = hop_size(sources.sample_rate) / sources.sample_rate
         raise AudioError(
-            f"{sources.lead}: {other * frame:.2f} s long, expected {own * frame:.2f} s like "
+            f"{sources.lead}: {other * frame:.1f} s long, expected {own * frame:.1f} s like "
             f"{sources.original}; convert the whole lead"
         )
 
@@ -232,20 +233,12 @@ def mix(
     tell("mix", 0, PASSES)
     plan = listen(sources, options)
     tell("mix", PASSES - 2, PASSES)
-    original_lufs = _loudness(sources.original_blocks(), sources)
-    own_lufs = original_lufs if options.match_loudness else _loudness(sources.lead_blocks(), sources)
-    placed_lufs = _loudness(plan.rendered(sources), sources)
-    known = min(own_lufs, placed_lufs) > EMPTY_DB
-    gain_db = (own_lufs - placed_lufs if known else 0.0) + options.lead_gain_db
+    original_lufs, gain_db = _gain(sources, plan, options)
     tell("mix", PASSES - 1, PASSES)
     limiter = Limiter(sources.sample_rate, sources.channels) if options.limit else None
-    loudness = LoudnessMeter(sources.sample_rate, sources.channels)
-    peak = PeakMeter(sources.sample_rate, sources.channels)
-    with writer, placed or contextlib.nullcontext():
-        for block in _mixed(sources, plan, gain_db, limiter, placed.write if placed else None):
-            writer.write(block)
-            loudness.push(block)
-            peak.push(block)
+    with placed or contextlib.nullcontext():
+        blocks = _mixed(sources, plan, gain_db, limiter, placed.write if placed else None)
+        mix_lufs, true_peak_dbtp = _write(writer, blocks, sources)
     tell("mix", PASSES, PASSES)
     return MixReport(
         original_lufs=original_lufs,
@@ -256,10 +249,31 @@ def mix(
         placement=plan.place,
         de_essed_db=float(-plan.de_ess_db.min(initial=0.0)),
         limited_db=limiter.deepest_db if limiter else 0.0,
-        mix_lufs=loudness.finish(),
-        true_peak_dbtp=peak.finish(),
+        mix_lufs=mix_lufs,
+        true_peak_dbtp=true_peak_dbtp,
         samples=writer.samples,
     )
+
+
+def _gain(sources: Sources, plan: Plan, options: MixOptions) -> tuple[float, float]:
+    """Loudness of the original lead in LUFS, and gain in dB of the placed one."""
+    original_lufs = _loudness(sources.original_blocks(), sources)
+    wanted = original_lufs if options.match_loudness else _loudness(sources.lead_blocks(), sources)
+    placed = _loudness(plan.rendered(sources), sources)
+    matching = wanted - placed if min(wanted, placed) > EMPTY_DB else 0.0
+    return original_lufs, matching + options.lead_gain_db
+
+
+def _write(writer: files.AudioWriter, blocks: Iterator[np.ndarray], sources: Sources) -> tuple[float, float]:
+    """Loudness in LUFS and true peak in dBTP of the blocks that were written."""
+    loudness = LoudnessMeter(sources.sample_rate, sources.channels)
+    peak = PeakMeter(sources.sample_rate, sources.channels)
+    with writer:
+        for block in blocks:
+            writer.write(block)
+            loudness.push(block)
+            peak.push(block)
+    return loudness.finish(), peak.finish()
 
 
 def _mixed(

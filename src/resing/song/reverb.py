@@ -30,7 +30,7 @@ SPREAD_DB = (
     6.0  # of the lower ratios: above, it is no reverb; 1 to 5.7 in reverberant, 8 to 21 in dry singing
 )
 DOUBT_DB = 3.0  # by which a level that was heard may be too low
-LONGEST_T60, LOUDEST_DB, FAINTEST_DB = 6.0, 6.0, -25.0
+LONGEST_T60, LOUDEST_DB, FAINTEST_DB = 4.0, 6.0, -25.0
 TAIL_T60 = 1.2  # length of the tail
 
 _Parts = tuple[np.ndarray, np.ndarray]
@@ -191,6 +191,11 @@ def reverb_tail(reverb: Reverb, sample_rate: int, channels: int, seed: int = 0) 
         gain = np.sqrt(10 ** (level_db / 10) / np.sum(envelope**2))
         tail += gain * envelope * np.fft.irfft(spectrum * share, count)
     return np.pad(tail, ((0, 0), (hop, 0)))
+
+
+def reverb_gain(reverb: Reverb | None, hz: np.ndarray) -> np.ndarray | float:
+    """Factor by which a reverberation raises the mean power at frequencies, (F,)."""
+    return 1.0 if reverb is None else 1.0 + (10 ** (np.array(reverb.level_db) / 20) @ band_shares(hz)) ** 2
 
 
 def band_shares(hz: np.ndarray) -> np.ndarray:
