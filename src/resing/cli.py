@@ -5,15 +5,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, CycloptsError, Parameter, Token
-from pydantic import ValidationError
+from cyclopts import App, CycloptsError, Parameter
 
-from resing import __version__, cli_cache, cli_score, cli_train, cli_voice
+from resing import __version__, cli_cache, cli_options, cli_score, cli_train, cli_voice
 from resing.cli_output import Json, clock, progress, say, show_json
-from resing.config import ConvertOptions, explain
-from resing.errors import ConfigError, ResingError
+from resing.errors import ResingError
 
 if TYPE_CHECKING:
     from resing.conversion_record import ConversionRecord
@@ -41,59 +39,6 @@ app.command(cli_score.compare)
 app.command(cli_cache.app)
 
 
-def parse_time(text: str) -> float:
-    """Seconds of "75", "75.5", "1:15" or "0:01:15.5".
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    parts = text.split(":")
-    try:
-        *whole, last = parts
-        numbers = [float(int(part)) for part in whole] + [float(last)]
-    except ValueError:
-        numbers = []
-    if (
-        not 1 <= len(numbers) <= 3
-        or not all(0 <= n < float("inf") for n in numbers)
-        or max(numbers[1:] or [0]) >= 60
-    ):
-        raise ValueError(f"got {text!r}, expected seconds, m:ss or h:mm:ss, such as 0:40")
-    return sum(number * 60**place for place, number in enumerate(reversed(numbers)))
-
-
-def _time(_: Any, tokens: Sequence[Token]) -> float:
-    return parse_time(tokens[0].value)
-
-
-def _transpose(_: Any, tokens: Sequence[Token]) -> float | str:
-    try:
-        return tokens[0].value if tokens[0].value == "auto" else float(tokens[0].value)
-    except ValueError:
-        raise ValueError(f"got {tokens[0].value!r}, expected auto or semitones, such as -3 or 2.5") from None
-
-
-def _option(field: str, text: str, **more: Any) -> Parameter:
-    """A flag for a field of ConvertOptions, whose default and choices it shows."""
-    known = ConvertOptions.model_fields[field]
-    choices = [c for c in get_args(known.annotation) if isinstance(c, str)]
-    if choices and "converter" not in more:
-        more["choices"] = choices
-    return Parameter(help=text, show_default=lambda _: known.default, **more)
-
-
-def build_options(**given: Any) -> ConvertOptions:
-    """The options that were given; the others keep the model's defaults.
-
-    Raises:
-        ConfigError: one is out of its range.
-    """
-    try:
-        return ConvertOptions(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        raise ConfigError(explain(error, ConvertOptions)) from error
-
-
 @app.command
 def convert(
     source: Path,
@@ -101,62 +46,19 @@ def convert(
     *,
     voice: str,
     out: Annotated[Path, Parameter(["--out", "-o"])],
-    transpose: Annotated[
-        float | str | None,
-        _option(
-            "transpose", "semitones up (-3: three down), or auto.", converter=_transpose, metavar="auto|N"
-        ),
-    ] = None,
-    from_: Annotated[
-        float | None,
-        Parameter(
-            "--from",
-            help="start here, as m:ss or seconds.",
-            metavar="TIME",
-            converter=_time,
-            show_default=False,
-        ),
-    ] = None,
-    to: Annotated[
-        float | None,
-        Parameter(
-            "--to", help="end here, as m:ss or seconds.", metavar="TIME", converter=_time, show_default=False
-        ),
-    ] = None,
-    seed: Annotated[int | None, _option("seed", "another number gives another take.")] = None,
-    steps: Annotated[int | None, _option("steps", "of the sampler: more is slower, 0 skips it.")] = None,
-    temperature: Annotated[
-        float | None, _option("temperature", "noise that the sampler starts from: less is calmer.")
-    ] = None,
-    dynamics: Annotated[
-        float | None, _option("dynamics", "how far it rises and falls with the source, 0 to 1.")
-    ] = None,
-    sampler: Annotated[str | None, _option("sampler", "how the mel is drawn from noise.")] = None,
-    out_of_range: Annotated[
-        str | None,
-        _option(
-            "out_of_range",
-            "notes the voice does not have: keep them, fold them by octaves, or clamp them to its limit.",
-        ),
-    ] = None,
-    pitch_out: Annotated[
-        Path | None,
-        Parameter(help="write the melody that was heard to this .csv, to be edited.", show_default=False),
-    ] = None,
-    pitch_file: Annotated[
-        Path | None,
-        Parameter(
-            help="sing this melody, an edited --pitch-out; only what changed is sung anew.",
-            show_default=False,
-        ),
-    ] = None,
-    tune: Annotated[
-        str | None,
-        _option("tune", 'pull notes onto a scale: "C major", "A minor", chromatic.', metavar="SCALE"),
-    ] = None,
-    tune_strength: Annotated[
-        float | None, _option("tune_strength", "how far --tune pulls them, 0 to 1.")
-    ] = None,
+    transpose: cli_options.Transpose = None,
+    from_: cli_options.From = None,
+    to: cli_options.To = None,
+    seed: cli_options.Seed = None,
+    steps: cli_options.Steps = None,
+    temperature: cli_options.Temperature = None,
+    dynamics: cli_options.Dynamics = None,
+    sampler: cli_options.Sampler = None,
+    out_of_range: cli_options.OutOfRange = None,
+    pitch_out: cli_options.PitchOut = None,
+    pitch_file: cli_options.PitchFile = None,
+    tune: cli_options.Tune = None,
+    tune_strength: cli_options.TuneStrength = None,
     json: Json = False,
 ) -> None:
     """Sing a cappella vocals in another voice.
@@ -166,7 +68,7 @@ def convert(
         voice: name of a voice (see `resing voice list`), or a voice file.
         out: .wav, .flac, .mp3, .opus or .ogg; beside it goes OUT.json, from which it can be made again.
     """
-    options = build_options(
+    options = cli_options.build_options(
         transpose=transpose,
         start_seconds=from_,
         end_seconds=to,
