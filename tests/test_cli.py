@@ -227,6 +227,9 @@ def converter(voices: Path, monkeypatch: pytest.MonkeyPatch) -> type[FakeArrange
         ("--from 0:40 --to 0:55", {"start_seconds": 40.0, "end_seconds": 55.0}),
         ("--seed 9 --steps 0 --sampler heun", {"seed": 9, "steps": 0, "sampler": "heun"}),
         ("--out-of-range clamp", {"out_of_range": "clamp"}),
+        ("--out-of-range keep", {"out_of_range": "keep"}),
+        ("--tune chromatic --tune-strength 0.5", {"tune": "chromatic", "tune_strength": 0.5}),
+        ("--pitch-file /songs/p.csv", {"pitch_file": "/songs/p.csv"}),
     ],
 )
 def test_flags_build_the_same_options_as_python(
@@ -417,6 +420,53 @@ def test_weak_places_are_the_longest_stretches_outside_the_range():
 
     places = cli_told.weak_places([note(1, 1.2), note(62, 63), note(64, 66), note(90, 90.5)])
     assert places == [f"{times}: C6 sung as C5" for times in ("1:02-1:06", "1:30-1:30", "0:01-0:01")]
+
+
+def test_notes_that_are_kept_are_told_as_kept():
+    note = {"start_seconds": 1.0, "end_seconds": 2.0, "note": "C6", "sung": "C6"}
+    assert cli_told.weak_places([note]) == ["0:01-0:02: C6 kept"]
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        ({"below": 0.0, "inside": 1.0, "above": 0.0, "near": 0.0}, "100% of the singing."),
+        ({"below": 0.0, "inside": 1.0, "above": 0.0}, "100% of the singing."),
+        (
+            {"below": 0.02, "inside": 0.9, "above": 0.08, "near": 0.25},
+            "90% of the singing (25% on notes that its recordings hardly have), 2% below it, 8% above it.",
+        ),
+    ],
+)
+def test_the_range_in_a_sentence(found: dict[str, Any], text: str):
+    assert cli_told.range_text(found) == "In the voice's range: " + text
+
+
+def test_a_melody_is_written_edited_and_sung(
+    models: None, song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    table, out = tmp_path / "pitch.csv", tmp_path / "out.wav"
+    flags = ["--voice", "kumi", "--steps", "1", "-o", str(out)]
+    assert cli.run(["convert", str(song), *flags, "--pitch-out", str(table), "--tune", "C major"]) == 0
+    assert len(table.read_text().splitlines()) == 1 + AUDIO.frame_count(3 * 44100 + 1)
+    capsys.readouterr()
+    assert cli.run(["convert", str(song), *flags, "--pitch-file", str(table), "--tune", "C major"]) == 0
+    assert "Sang 0:00 anew" in capsys.readouterr().err
+    table.write_text("time,hz,voiced\n0,loud,1\n")
+    assert "pitch.csv: line 2: hz: got 'loud'" in fails(
+        capsys, "convert", song, *flags, "--pitch-file", table
+    )
+    assert "expected chromatic, or a tonic" in fails(capsys, "convert", song, *flags, "--tune", "H major")
+
+
+def test_doubts_are_told_where_there_are_many(capsys: pytest.CaptureFixture[str]):
+    doubt = {"start_seconds": 61.0, "end_seconds": 63.0, "reason": "several notes at once"}
+    record = types.SimpleNamespace(doubts=[doubt], reverberant=True, seconds=60.0)
+    cli.tell_doubts(record)
+    told = capsys.readouterr().err
+    assert "long reverb" in told and "for 2.0 s" in told and "1:01-1:03: several notes at once" in told
+    cli.tell_doubts(types.SimpleNamespace(doubts=[doubt], reverberant=False, seconds=600.0))
+    assert capsys.readouterr().err == ""
 
 
 # -- voices

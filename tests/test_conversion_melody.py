@@ -127,6 +127,16 @@ def test_the_key_is_that_of_the_song_heard(converter, first, song, tmp_path) -> 
     assert converter.convert(song, tmp_path / "b.wav", auto).transpose == plain.transpose
 
 
+def test_a_tuned_melody_lies_on_the_scale(converter, song, tmp_path) -> None:
+    options = OPTIONS.model_copy(update={"tune": "C# major"})
+    heard = converter.convert(song, tmp_path / "a.wav", OPTIONS, pitch_out=tmp_path / "a.csv")
+    tuned = converter.convert(song, tmp_path / "b.wav", options, pitch_out=tmp_path / "b.csv")
+    assert tuned.sung_seconds == pytest.approx(heard.seconds, abs=0.02)  # E4 and A3 are not in C# major
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()  # what was heard
+    with pytest.raises(ConfigError, match="tune: got"):
+        converter.convert(song, tmp_path / "c.wav", options.model_copy(update={"tune": "loud"}))
+
+
 # -- only what changed
 
 

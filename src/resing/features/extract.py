@@ -76,7 +76,7 @@ class Features:
         source_samples: its length in samples at that rate.
         balance: level of each of its channels as a factor on its mono mix, (channels,).
         doubts: where the note is not sure, and why.
-        fall_db: how fast its level falls at most, see `residue.steepest_fall`: over LONG_REVERB_DB a room rings.
+        fall_db: how steeply its level falls at most, see `residue.steepest_fall`.
     """
 
     units50: np.ndarray
@@ -309,9 +309,7 @@ def _listen(
     encoder: content.ContentEncoder,
     progress: Callable[[float], object] | None,
 ) -> list[np.ndarray]:
-    """In the tracker's frames pitch in Hz (F,), confidence (F,), second opinion (5, F) and what is left (3, F);
-    units (C, U) float16.
-    """
+    """Pitch in Hz (F,), its confidence (F,), second opinion (5, F), what is left (3, F); units (C, U)."""
     step = math.lcm(f0.SWIFT_HOP, content.UNIT_HOP)
     left = math.ceil(
         max((encoder.net.left_frames + 2) * content.UNIT_HOP, f0.HALO_FRAMES * f0.SWIFT_HOP) / step
@@ -328,7 +326,8 @@ def _listen(
         hz, sure = f0.swift_frames(piece, config)
         wanted = slice(skip // f0.SWIFT_HOP, (skip + size) // f0.SWIFT_HOP)
         heard = encoder(piece)[:, skip // content.UNIT_HOP : (skip + size) // content.UNIT_HOP]
-        opinion, left_of_it = second_opinion(piece, hz, config), left_over(piece, hz)
+        voiced = sure >= config.f0_confidence
+        opinion, left_of_it = second_opinion(piece, hz, voiced, config), left_over(piece, hz, voiced)
         found.append(
             (hz[wanted], sure[wanted], opinion[:, wanted], left_of_it[:, wanted], heard.astype(np.float16))
         )

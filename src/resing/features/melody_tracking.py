@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from resing.config import FeaturesConfig
 from resing.features.f0 import SWIFT_HOP, SWIFT_RATE
@@ -64,24 +66,29 @@ class Melody:
     doubts: tuple[Doubt, ...]
 
 
-def second_opinion(audio: np.ndarray, hz: np.ndarray, config: FeaturesConfig) -> np.ndarray:
+def second_opinion(
+    audio: np.ndarray, hz: np.ndarray, voiced: np.ndarray, config: FeaturesConfig
+) -> np.ndarray:
     """What the signal's own periodicity says at the tracker's frames.
 
     Args:
         audio: mono samples at 16 kHz, (N,); frame i is centred on sample 256 i.
         hz: the tracker's pitch, (F,).
+        voiced: frames to look at, bool (F,).
         config: pitch range.
 
     Returns:
-        (5, F) float32: its own pitch in Hz, 0 where there is none, and its strength; the strength of `hz`, of
-        its half, of its double. Strength is the normalised autocorrelation at the period, at most 1.
+        (5, F) float32, 0 where not looked at: its own pitch in Hz, 0 where there is none, and its strength;
+        the strength of `hz`, of its half, of its double. Strength is the normalised autocorrelation at the
+        period, at most 1.
     """
     padded = np.pad(smoothed(audio), (WINDOW // 2, WINDOW // 2 + SWIFT_HOP * len(hz)))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::SWIFT_HOP][: len(hz)]
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::SWIFT_HOP][: len(hz)][voiced]
     correlation = normalised_autocorrelation(frames, round(2 * SWIFT_RATE / config.f0_min) + 2)
-    own, strength = _own_pitch(correlation, config)
-    known = [_strength_at(correlation, hz * factor) for factor in FACTORS]
-    return np.stack([own, strength, *known]).astype(np.float32)
+    opinion = np.zeros((2 + len(FACTORS), len(hz)), np.float32)
+    known = [_strength_at(correlation, hz[voiced] * factor) for factor in FACTORS]
+    opinion[:, voiced] = [*_own_pitch(correlation, config), *known]
+    return opinion
 
 
 def smoothed(audio: np.ndarray) -> np.ndarray:
@@ -92,12 +99,14 @@ def smoothed(audio: np.ndarray) -> np.ndarray:
 def normalised_autocorrelation(frames: np.ndarray, lags: int) -> np.ndarray:
     """2 sum x_j x_{j+t} / sum (x_j^2 + x_{j+t}^2) for each lag t below `lags`, (F, lags) (McLeod eq. 9)."""
     lags = min(lags, WINDOW - 64)
-    spectrum = np.fft.rfft(frames, 2 * WINDOW)
-    correlation = np.fft.irfft(spectrum.real**2 + spectrum.imag**2)[:, :lags]
-    energy = np.cumsum(np.pad(frames.astype(np.float64) ** 2, ((0, 0), (1, 0))), axis=1)
-    lag = np.arange(lags)
-    both = energy[:, WINDOW - lag] + energy[:, -1:] - energy[:, lag]
-    return (2 * correlation / np.maximum(both, 1e-7)).astype(np.float32)
+    if not len(frames):
+        return np.zeros((0, lags), np.float32)
+    sound = torch.from_numpy(np.ascontiguousarray(frames, np.float32))
+    spectrum = torch.fft.rfft(sound, 2 * WINDOW)
+    correlation = torch.fft.irfft(spectrum.real**2 + spectrum.imag**2)[:, :lags]
+    energy = F.pad(torch.cumsum(sound.double() ** 2, dim=1), (1, 0))  # (F, WINDOW + 1)
+    both = energy.flip(1)[:, :lags] + energy[:, -1:] - energy[:, :lags]
+    return (2 * correlation / both.clamp(min=1e-7)).float().numpy()
 
 
 def _own_pitch(correlation: np.ndarray, config: FeaturesConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -1,8 +1,8 @@
 """What is in a lead besides its one note: a second voice, or a long reverb.
 
-A voice that sings one note in a dry room is periodic, and falls silent fast. So the note is taken out of each
-frame (the signal minus itself one period earlier, a comb filter), and if what is left has a period of its own,
-another note sounds too. And where no level ever falls steeply, a room is ringing.
+A voice that sings one note in a dry room is periodic, and falls silent fast. So the note is taken out of
+each frame (the signal minus itself one period earlier, a comb filter), and if what is left has a period of
+its own, another note sounds too. And where no level ever falls steeply, a room is ringing.
 """
 
 import numpy as np
@@ -35,37 +35,43 @@ LONG_REVERB_DB = -9.5
 """In a dry recording the steepest falls within 64 ms are deeper than this."""
 
 
-def left_over(audio: np.ndarray, hz: np.ndarray) -> np.ndarray:
+def left_over(audio: np.ndarray, hz: np.ndarray, voiced: np.ndarray) -> np.ndarray:
     """What is left of each of the tracker's frames without its note.
 
     Args:
         audio: mono samples at 16 kHz, (N,); frame i is centred on sample 256 i.
         hz: the note, (F,).
+        voiced: frames that are sung, bool (F,).
 
     Returns:
-        (3, F) float32: share of the energy that is left, strength of its own period (`second_opinion`), and
-        level of the frame in dB.
+        (3, F) float32: share of the energy that is left, strength of its own period (`second_opinion`), both
+        0 where not sung, and level of the frame in dB.
     """
-    smooth = smoothed(audio)
-    padded = np.pad(smooth, (WINDOW, WINDOW + SWIFT_HOP * len(hz)))
-    place = np.arange(len(hz))[:, None] * SWIFT_HOP + WINDOW // 2 + np.arange(WINDOW)[None]
+    left = np.zeros((3, len(hz)), np.float32)
+    left[0, voiced], left[1, voiced] = _without_note(smoothed(audio), np.flatnonzero(voiced), hz[voiced])
+    near = np.pad(audio, (SWIFT_HOP, SWIFT_HOP * len(hz) + SWIFT_HOP))
+    short = np.lib.stride_tricks.sliding_window_view(near, 2 * SWIFT_HOP)[::SWIFT_HOP][: len(hz)]
+    left[2] = 10 * np.log10(np.square(short, dtype=np.float64).mean(axis=1) + 1e-10)
+    return left
+
+
+def _without_note(audio: np.ndarray, frames: np.ndarray, hz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share and strength, see `left_over`, of the given frames and their notes, (V,) each."""
+    padded = np.pad(audio, (WINDOW, 2 * WINDOW))
+    place = frames[:, None] * SWIFT_HOP + WINDOW // 2 + np.arange(WINDOW)[None]
     period = np.clip(SWIFT_RATE / np.maximum(hz, 1.0), 2, LONGEST_PERIOD)[:, None]
     earlier = place - np.ceil(period).astype(int)
     weight = (np.ceil(period) - period).astype(np.float32)
-    frames = padded[place]
-    left = frames - (1 - weight) * padded[earlier] - weight * padded[earlier + 1]
-    energy = np.square(frames, dtype=np.float64).sum(axis=1)
+    sound = padded[place]
+    left = sound - (1 - weight) * padded[earlier] - weight * padded[earlier + 1]
+    energy = np.square(sound, dtype=np.float64).sum(axis=1)
     share = np.square(left, dtype=np.float64).sum(axis=1) / (energy + 1e-9)
     correlation = normalised_autocorrelation(left, LONGEST_PERIOD + 1)
     lag = np.arange(LONGEST_PERIOD + 1)[None]
     periods = lag / period
     other = (np.abs(periods - np.round(periods)) > OWN_PERIOD) & (lag >= SHORTEST_PERIOD)
     other &= np.minimum.accumulate(correlation, axis=1) < 0
-    strength = np.where(other, correlation, 0.0).max(axis=1)
-    near = np.pad(audio, (SWIFT_HOP, SWIFT_HOP * len(hz) + SWIFT_HOP))
-    short = np.lib.stride_tricks.sliding_window_view(near, 2 * SWIFT_HOP)[::SWIFT_HOP][: len(hz)]
-    level = 10 * np.log10(np.square(short, dtype=np.float64).mean(axis=1) + 1e-10)
-    return np.stack([share, strength, level]).astype(np.float32)
+    return share, np.where(other, correlation, 0.0).max(axis=1)
 
 
 def several_notes(left: np.ndarray, hz: np.ndarray, voiced: np.ndarray) -> tuple[Doubt, ...]:
