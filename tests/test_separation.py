@@ -38,7 +38,7 @@ RAMP = np.linspace(0, 1, Toy.window_samples, dtype=np.float32)
 
 
 def song(seconds: float, rate: int, channels: int, seed: int = 0) -> np.ndarray:
-    """Noise below 0.4 of the rate, quiet enough to be in range when doubled, (N, channels) in 16-bit steps."""
+    """Noise below 0.4 of the rate, in range even when doubled, (N, channels) in 16-bit steps."""
     noise = np.random.default_rng(seed).standard_normal((round(seconds * rate), channels))
     spectrum = np.fft.rfft(noise, axis=0)
     spectrum[round(0.4 * len(noise)) :] = 0
@@ -112,7 +112,6 @@ def test_a_network_of_zeros_takes_half() -> None:
     for parameter in net.parameters():
         parameter.zero_()
     magnitudes = torch.rand(1, 2, 64, 128)
-    assert net.multiple == 64
     torch.testing.assert_close(net(magnitudes), magnitudes / 2)
     separator = UNetSeparator(net, net)
     audio = np.random.default_rng(0).standard_normal((2, 63 * 1024)).astype(np.float32)
@@ -252,7 +251,7 @@ def test_a_voice_alone_leaves_little_or_rests(tmp_path: Path) -> None:
     little, much = (Toy(lambda x, gain=gain: (1 - gain) * x) for gain in (0.05, 0.3))
     assert is_a_cappella(path, little) and little.windows == 3
     assert not is_a_cappella(path, much)
-    audio[80000:120000] = audio[240000:270000] = audio[180000:200000] = 0
+    audio[80000:100000] = audio[200000:220000] = 0
     soundfile.write(path, audio, 44100)
     assert is_a_cappella(path, much)
     soundfile.write(path, np.zeros((1000, 1)), 44100)
@@ -288,11 +287,11 @@ def test_a_real_voice_is_found_in_a_real_accompaniment(
     )
     assert si_sdr(np.repeat(sung, 2, axis=0), vocals) > 9
     assert si_sdr(played, accompaniment) > 9
-    assert a_cappella_margin_db(tmp_path / "song.wav") < -5
+    assert not is_a_cappella(tmp_path / "song.wav")
 
 
 def test_a_real_voice_alone_is_known(shared_file: Callable[[str], Path]) -> None:
-    assert a_cappella_margin_db(shared_file("vocadito/vocadito_1.opus")) > 5
+    assert a_cappella_margin_db(shared_file("vocadito/vocadito_1/vocadito_1.flac")) > 5
 
 
 def test_htdemucs_that_is_not_installed_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +326,7 @@ def test_htdemucs_takes_a_song_apart(take_apart) -> None:
 
     torch.manual_seed(0)
     sources = ["drums", "bass", "other", "vocals"]
-    model = HTDemucs(sources, channels=4, t_layers=1, t_heads=2, bottom_channels=16, segment=2)
+    model = HTDemucs(sources, channels=8, t_layers=1, t_heads=2, bottom_channels=16, segment=2)
     separator = HTDemucsSeparator(model)
     assert (separator.window_samples, separator.hop_seconds) == (2 * 44100, 2)
     audio = song(3.3, 48000, 1)

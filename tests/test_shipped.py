@@ -11,9 +11,11 @@ import soundfile
 import soxr
 
 import resing
+from resing import checkpoint
 from resing.config import AudioConfig, FeaturesConfig
 from resing.features.content import ContentEncoder
 from resing.features.f0 import track
+from resing.separation_unet import EMBEDDED, embedded
 from resing.synthesis.acoustic import AcousticModel
 from resing.synthesis.vocoder import Vocoder
 from resing.voice import Voice
@@ -29,6 +31,13 @@ def test_models_are_within_their_limits() -> None:
         "base": sum(p.numel() for p in AcousticModel.load().net.parameters()),
     }
     assert all(1e6 < size <= 8e6 for size in sizes.values()), sizes
+
+
+def test_the_separator_ships_in_eight_bits_and_says_where_it_is_from() -> None:
+    about = checkpoint.read_metadata(EMBEDDED)
+    assert about["licence"] == "MIT" and "Deezer" in about["source"] and len(about["source_sha256"]) == 64
+    assert about["id"] == embedded().separator_id
+    assert EMBEDDED.stat().st_size < 20e6
 
 
 def test_there_are_voices_of_both_sexes_and_a_singer() -> None:

@@ -1,5 +1,6 @@
 """Whether a file holds a voice alone, found without separating all of it."""
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,15 +9,17 @@ import numpy as np
 
 from resing.audio import files
 from resing.audio.slicing import frame_level_db
-from resing.separation import ENERGY_FLOOR, Separator, windows
+from resing.separation import Separator, windows
 from resing.separation_unet import embedded
 
 WINDOWS = 3
 QUIET_DB = -30.0  # a window this far below the loudest says nothing
 LEVEL_SECONDS = 0.05
-RESIDUE_DB = -14.0  # of a voice alone, less than this share goes to the accompaniment
-PAUSE_PERCENTILE = 10.0
-PAUSE_DB = -34.0  # or it falls silent where the voice rests: so far below the mix, a tenth of the time
+RESIDUE_DB = -14.5  # of a voice alone, the accompaniment gets no more than this, relative to the vocals
+EDGE_DB = -50.0  # before and after the first and the last moment this loud, a window is empty
+PAUSE_PERCENTILE = 5.0
+PAUSE_DB = -42.0  # or a twentieth of the time it is so far below the mix: it rests with the voice
+MOST_RESIDUE_DB = 3.0  # but not where most of the sound goes to it
 
 
 def is_a_cappella(path: str | os.PathLike[str], separator: Separator | None = None) -> bool:
@@ -27,10 +30,9 @@ def is_a_cappella(path: str | os.PathLike[str], separator: Separator | None = No
 def a_cappella_margin_db(path: str | os.PathLike[str], separator: Separator | None = None) -> float:
     """How clearly a file is a voice alone, in dB: above 0 if it is, -inf for a silent file.
 
-    Separates the loudest window of each third of the file. In every one of them (but those near silence) a
-    voice alone leaves either very little in the accompaniment, or an accompaniment that rests when the voice
-    rests: a separator may take a held, straight tone for an instrument, but an instrument that plays along
-    seldom stops with the voice.
+    Separates the loudest window of each third of the file, leaving out those near silence. A voice alone
+    leaves very little in the accompaniment of each, or an accompaniment that rests when the voice rests: a
+    separator may take a held, straight tone for an instrument, but instruments seldom stop with the voice.
 
     Args:
         path: an audio file, mono or stereo.
@@ -40,33 +42,42 @@ def a_cappella_margin_db(path: str | os.PathLike[str], separator: Separator | No
         AudioError: the file cannot be read.
     """
     separator = separator or embedded()
-    levels = [float(np.sum(block.astype(np.float64) ** 2)) for block in _blocks(Path(path), separator)]
-    thirds = np.array_split(np.arange(len(levels)), min(WINDOWS, len(levels)))
-    chosen = [int(third[np.argmax([levels[i] for i in third])]) for third in thirds]
-    loudest = max(levels)
-    chosen = [i for i in chosen if levels[i] > loudest * 10 ** (QUIET_DB / 10)]
+    chosen = _loudest(_blocks(Path(path), separator))
     heard = windows(_blocks(Path(path), separator), separator.window_samples)
-    return min(
-        (_margin_db(audio, size, separator) for i, (audio, size) in enumerate(heard) if i in chosen),
-        default=-np.inf,
-    )
+    found = [_hear(audio, size, separator) for i, (audio, size) in enumerate(heard) if i in chosen]
+    if not found:
+        return -math.inf
+    residue_db = max(residue for residue, _ in found)
+    pauses_db = float(np.percentile(np.concatenate([levels for _, levels in found]), PAUSE_PERCENTILE))
+    return max(RESIDUE_DB - residue_db, min(PAUSE_DB - pauses_db, MOST_RESIDUE_DB - residue_db))
 
 
 def _blocks(path: Path, separator: Separator) -> Iterator[np.ndarray]:
     return files.read_blocks(path, separator.sample_rate, False, block_seconds=float(separator.hop_seconds))
 
 
-def _margin_db(audio: np.ndarray, size: int, separator: Separator) -> float:
-    """By how much one window, of which `size` samples are its own, is a voice alone."""
+def _loudest(blocks: Iterator[np.ndarray]) -> set[int]:
+    """Index of the loudest block of each third of a file, without those near silence."""
+    energies = np.array([np.sum(block.astype(np.float64) ** 2) for block in blocks])
+    thirds = np.array_split(np.arange(len(energies)), min(WINDOWS, len(energies)))
+    chosen = (int(third[np.argmax(energies[third])]) for third in thirds)
+    return {i for i in chosen if energies[i] > energies.max() * 10 ** (QUIET_DB / 10)}
+
+
+def _hear(audio: np.ndarray, size: int, separator: Separator) -> tuple[float, np.ndarray]:
+    """Level of a window's accompaniment over its vocals, in dB, and over the mix from moment to moment."""
     vocals, mix = separator(audio)[:, :size], audio[:, :size]
-    rest = mix - vocals
-    residue_db = _level_db(rest) - _level_db(vocals)
-    frames_db = frame_level_db(
-        np.sqrt(np.mean(rest**2, axis=0)), round(LEVEL_SECONDS * separator.sample_rate)
+    hop = round(LEVEL_SECONDS * separator.sample_rate)
+    rest_db, vocals_db, mix_db = (
+        frame_level_db(np.sqrt(np.mean(x.astype(np.float64) ** 2, axis=0)), hop)
+        for x in (mix - vocals, vocals, mix)
     )
-    pauses_db = float(np.percentile(frames_db, PAUSE_PERCENTILE)) - _level_db(mix)
-    return max(RESIDUE_DB - residue_db, PAUSE_DB - pauses_db)
+    level_db = _mean_db(mix_db)
+    sounding = np.flatnonzero(mix_db > level_db + EDGE_DB)
+    inside = slice(sounding[0], sounding[-1] + 1)
+    return _mean_db(rest_db) - _mean_db(vocals_db), rest_db[inside] - level_db
 
 
-def _level_db(audio: np.ndarray) -> float:
-    return float(10.0 * np.log10(np.mean(audio.astype(np.float64) ** 2) + ENERGY_FLOOR))
+def _mean_db(levels_db: np.ndarray) -> float:
+    """Mean power of levels, in dB."""
+    return float(10.0 * np.log10(np.mean(10 ** (levels_db / 10))))

@@ -55,14 +55,13 @@ class UNet(nn.Module):
         )
         self.up_affine = nn.ModuleList(Affine(width) for width in shallower)
         self.leave = nn.Conv2d(1, 2, 4, dilation=2, padding=3)
-        self.multiple = 2 ** len(widths)
 
     def forward(self, magnitudes: Tensor) -> Tensor:
         """The source's magnitudes, at most those of the mix.
 
         Args:
             magnitudes: of the left and the right channel, (B, 2, T, K); T frames and K bins are multiples
-                of `multiple`.
+                of 2 to the number of levels.
         """
         x, seen = magnitudes, []
         for level, conv in enumerate(self.down):
