@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 
 RATE = 44100
-SONG = Path(__file__).parent.parent / "src" / "resing" / "assets" / "demo.flac"
+SONG = Path(__file__).parent.parent / "src" / "resing" / "assets" / "demo_lead.ogg"
 PEAK = """
 import resource, sys, torch
 torch.set_num_threads({threads})
@@ -35,7 +35,7 @@ def wall(*command: str) -> float:
 
 def sung(seconds: float, path: Path) -> str:
     """The demo song, repeated to a length."""
-    audio, _ = soundfile.read(SONG, dtype="float32")
+    audio = soundfile.read(SONG, dtype="float32")[0].mean(1)
     soundfile.write(path, np.resize(audio, int(seconds * RATE)), RATE)
     return str(path)
 
@@ -53,7 +53,7 @@ def networks(threads: int) -> list[tuple[str, float]]:
     torch.set_num_threads(threads)
     frames, seconds = 1723, 1723 * 512 / RATE
     base, vocoder, encoder = AcousticModel.load(), Vocoder.load(), ContentEncoder.load()
-    audio = np.resize(soundfile.read(SONG, dtype="float32")[0], 16000 * 20)
+    audio = np.resize(soundfile.read(SONG, dtype="float32")[0].mean(1), 16000 * 20)
     row = torch.full((1, frames), 220.0)
     mel, noise = torch.randn(1, 128, frames) - 5, torch.randn(1, 128, frames)
     score = (torch.randn(1, base.config.n_units, frames), row, row * 0 + 1, row * 0 - 10, torch.randn(1, 128))

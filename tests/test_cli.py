@@ -400,9 +400,11 @@ def test_the_demo_makes_audio_and_a_picture(
 ):
     from resing import demo
 
-    assert demo.SONG.stat().st_size < 1e6
-    assert files.probe(demo.SONG).seconds == pytest.approx(34.5, abs=0.1)
-    monkeypatch.setattr(demo, "SONG", song)
+    assert demo.LEAD.stat().st_size + demo.ACCOMPANIMENT.stat().st_size < 2e6
+    for path in (demo.LEAD, demo.ACCOMPANIMENT):
+        assert files.probe(path).seconds == pytest.approx(34.5, abs=0.1)
+    monkeypatch.setattr(demo, "LEAD", song)
+    monkeypatch.setattr(demo, "ACCOMPANIMENT", song)
     folder = tmp_path / "made" / "here"
     assert cli.run(["demo", "-o", str(folder), "--voice", "anna", "--json"]) == 0
     captured = capsys.readouterr()
@@ -462,10 +464,10 @@ def test_a_melody_is_written_edited_and_sung(
 def test_doubts_are_told_where_there_are_many(capsys: pytest.CaptureFixture[str]):
     doubt = {"start_seconds": 61.0, "end_seconds": 63.0, "reason": "several notes at once"}
     record = types.SimpleNamespace(doubts=[doubt], reverberant=True, seconds=60.0)
-    cli.tell_doubts(record)
+    cli_told.tell_doubts(record)
     told = capsys.readouterr().err
     assert "long reverb" in told and "for 2.0 s" in told and "1:01-1:03: several notes at once" in told
-    cli.tell_doubts(types.SimpleNamespace(doubts=[doubt], reverberant=False, seconds=600.0))
+    cli_told.tell_doubts(types.SimpleNamespace(doubts=[doubt], reverberant=False, seconds=600.0))
     assert capsys.readouterr().err == ""
 
 

@@ -12,7 +12,7 @@ from resing.audio import files
 from resing.audio.tags import Tags, read_tags, write_tags
 from resing.config import ConvertOptions, MixOptions, SongOptions
 from resing.conversion import Converter
-from resing.errors import ConfigError
+from resing.errors import AudioError, ConfigError
 from resing.song import arrange
 from resing.song.arrange import Arranger
 from resing.song.batch import convert_folder
@@ -192,3 +192,17 @@ def test_the_pace_is_learnt_and_kept() -> None:
     assert learnt.per_second["listen"] == USUAL["listen"]  # remembered, so it says nothing
     assert Pace.known() == learnt
     assert Pace.known().learn(5.0, times) == learnt  # too short to tell
+
+
+def test_stems_that_are_given_are_not_separated(arranger, song, band, tmp_path) -> None:
+    lead, rest = tmp_path / "lead.flac", tmp_path / "rest.flac"
+    files.write(lead, soundfile.read(song)[0].T.astype(np.float32) - band, RATE)
+    files.write(rest, band, RATE)
+    options = FAST.model_copy(update={"start_seconds": 0.5, "end_seconds": 3.0})
+    record = arranger.convert(lead, tmp_path / "out.flac", options, accompaniment=rest)
+    assert arranger.separator.calls == 0 and record.song["separator"] is None
+    part = slice(round(0.5 * RATE), round(3.0 * RATE))
+    assert np.abs(sides(tmp_path / "out.flac") - band[0][part]).max() < 1e-3
+    files.write(rest, band[:, :-RATE], RATE)
+    with pytest.raises(AudioError, match=r"rest\.flac: 3\.00 s .* expected 4\.00 s"):
+        arranger.convert(lead, tmp_path / "no.flac", FAST, accompaniment=rest)

@@ -55,7 +55,7 @@ def demo(
     if json:
         show_json(made.record)
     describe(made.record)
-    say(f"Compare with the source: {made.source}")
+    say(f"The lead before and after, accompaniment and mix: {made.stems}")
     say(f"Picture: {made.picture}")
 
 

@@ -76,8 +76,8 @@ class Singing:
         float | str | None,
         _option(
             "transpose",
-            "semitones up (-3: three down), or auto: the key that fits the voice, in octaves where there is an "
-            "accompaniment.",
+            "semitones up (-3: three down), or auto: the key that fits the voice, in octaves where something is "
+            "played.",
             converter=_transpose,
             metavar="auto|N",
         ),
@@ -167,6 +167,9 @@ def convert(
     singing: Singing | None = None,
     mixing: Mixing | None = None,
     preview: Annotated[bool, _plain("only the 15 s where the singing is loudest.", negative="")] = False,
+    accompaniment: Annotated[
+        Path | None, _plain("what is played, where the source is the lead of a song you have in stems.")
+    ] = None,
     stems: Annotated[
         Path | None, _plain("folder for lead, accompaniment, converted lead and mix, all in sync.")
     ] = None,
@@ -190,8 +193,10 @@ def convert(
 
     arranger = Arranger(Converter(Voice.load(voice)), song)
     if source.is_dir():
-        if preview or stems or pitch_out or options.pitch_file:
-            raise ConfigError("--preview, --stems, --pitch-out and --pitch-file take one song, not a folder")
+        if preview or accompaniment or stems or pitch_out or options.pitch_file:
+            raise ConfigError(
+                "--preview, --accompaniment, --stems, --pitch-out and --pitch-file take a song, not a folder"
+            )
         return _convert_folder(arranger, source, out, options, json)
     with progress() as bars:
         if preview:
@@ -199,7 +204,15 @@ def convert(
         estimate = _estimate(arranger, source, options)
         if estimate >= WORTH_SAYING_SECONDS:
             bars.say(f"About {clock(estimate)} to go.")
-        record = arranger.convert(source, out, options, bars.report, stems=stems, pitch_out=pitch_out)
+        record = arranger.convert(
+            source,
+            out,
+            options,
+            bars.report,
+            accompaniment=accompaniment,
+            stems=stems,
+            pitch_out=pitch_out,
+        )
     _learn(record)
     if json:
         show_json(record)

@@ -9,7 +9,7 @@ import torch
 
 from resing.audio import files
 from resing.audio.mel import log_mel, mel_centres
-from resing.config import AudioConfig, FeaturesConfig, SongOptions
+from resing.config import AudioConfig, FeaturesConfig
 from resing.conversion import Converter, ProgressCallback
 from resing.conversion_record import ConversionRecord
 from resing.errors import AudioError, VoiceError
@@ -18,7 +18,8 @@ from resing.song.arrange import Arranger
 from resing.voice import Voice
 from resing.whole import whole
 
-SONG = Path(__file__).parent / "assets" / "demo_song.ogg"
+ASSETS = Path(__file__).parent / "assets"
+LEAD, ACCOMPANIMENT = ASSETS / "demo_lead.ogg", ASSETS / "demo_accompaniment.ogg"
 FAVOURITES = ("kumi", "af_aoede", "pjs")
 """The first of these that is here sings the demo, else the first of all voices."""
 PICTURE_DB = 90.0
@@ -29,13 +30,13 @@ class Demo:
     """What the demo made.
 
     Attributes:
-        record: of the conversion; the audio and its JSON lie where it says, the stems in a folder beside it.
-        source: the song as it was.
+        record: of the conversion; the audio and its JSON lie where it says.
+        stems: folder of the lead before and after, the accompaniment and the mix.
         picture: spectrograms of both leads, with the notes.
     """
 
     record: ConversionRecord
-    source: Path
+    stems: Path
     picture: Path
 
 
@@ -71,14 +72,13 @@ def make_demo(folder: Path | str, voice: str | None = None, progress: ProgressCa
             f"{folder}: cannot be made ({error.strerror}); choose another folder with -o"
         ) from error
     out = folder / f"demo_{singer.card.name}.flac"
-    song = SongOptions(a_cappella=False)
-    stems = folder / "stems"
-    record = Arranger(Converter(singer), song).convert(SONG, out, progress=progress, stems=stems)
+    arranger, stems = Arranger(Converter(singer)), folder / "stems"
+    record = arranger.convert(LEAD, out, progress=progress, accompaniment=ACCOMPANIMENT, stems=stems)
     picture = out.with_suffix(".png")
-    leads = {"the lead in the song": "lead.flac", f"sung by {singer.card.name}": "converted.flac"}
+    leads = {"the lead in the song": f"lead{LEAD.suffix}", f"sung by {singer.card.name}": "converted.flac"}
     sounds = {title: stems / name for title, name in leads.items()}
     draw(sounds, picture, singer.audio, singer.features)
-    return Demo(record, SONG, picture)
+    return Demo(record, stems, picture)
 
 
 def draw(sounds: dict[str, Path], picture: Path, audio: AudioConfig, features: FeaturesConfig) -> None:

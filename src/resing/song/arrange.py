@@ -22,7 +22,7 @@ from resing.separation_htdemucs import HTDemucsSeparator
 from resing.separation_unet import embedded
 from resing.song.mix import mix
 from resing.song.pitch_shift import shift_pitch
-from resing.song.stems import Stems, stems_of
+from resing.song.stems import Stems, given_stems, stems_of
 from resing.voice import Voice
 
 STEM_NAMES = ("lead", "accompaniment", "converted", "mix")
@@ -64,6 +64,7 @@ class Arranger:
         options: ConvertOptions | None = None,
         progress: ProgressCallback | None = None,
         *,
+        accompaniment: Path | None = None,
         stems: Path | None = None,
         pitch_out: Path | None = None,
         levels: Levels | None = None,
@@ -75,6 +76,7 @@ class Arranger:
             out: .wav, .flac, .mp3, .ogg or .opus.
             options: how to sing.
             progress: told of the stages "separate", "listen", "sing" and "mix".
+            accompaniment: what is played, where `source` is the lead of a song that is there in stems.
             stems: folder for lead, accompaniment, converted lead and mix, in sync to the sample.
             pitch_out, levels: see `Converter.convert`.
 
@@ -87,7 +89,7 @@ class Arranger:
         tags, watch = read_tags(source), Watch()
         sing = partial(self.converter.convert, progress=tell, pitch_out=pitch_out, levels=levels)
         with watch("recognise"):
-            alone = self.is_alone(source)
+            alone = accompaniment is None and self.is_alone(source)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".resing-") as scratch:
             made = Path(scratch) / out.name
             if alone:
@@ -99,7 +101,7 @@ class Arranger:
                 record = sing(source, made, options)
                 song: dict[str, Any] = {"a_cappella": True}
             else:
-                record, song = self._whole_song(source, made, options, tell, stems, sing)
+                record, song = self._whole_song((source, accompaniment), made, options, tell, stems, sing)
             write_tags(made, tags.saying(f"Sung by {record.voice}, a converted voice (Resing)."))
             made.replace(out)
         song = {"options": self.options.model_dump(), "asked": options.model_dump()} | song
@@ -116,16 +118,20 @@ class Arranger:
 
     def _whole_song(
         self,
-        source: Path,
+        sources: tuple[Path, Path | None],
         made: Path,
         options: ConvertOptions,
         tell: ProgressCallback,
         folder: Path | None,
         sing: Callable[..., ConversionRecord],
     ) -> tuple[ConversionRecord, dict[str, Any]]:
-        watch, start = Watch(), options.start_seconds
+        watch, (source, played) = Watch(), sources
+        start, part = options.start_seconds, (options.start_seconds, options.end_seconds)
         with watch("separate"):
-            stems = stems_of(source, self.separator, (start, options.end_seconds), tell)
+            if played is not None:
+                stems = given_stems(source, played, part, made.parent)
+            else:
+                stems = stems_of(source, self.separator, part, tell)
         if options.transpose == "auto" and not self.options.shift_accompaniment:
             options = options.model_copy(update={"transpose": "octaves"})
         lead, placed = (made.with_name(f".{name}.flac") for name in ("lead", "placed"))
@@ -152,9 +158,11 @@ class Arranger:
         )
         return record, {
             "a_cappella": False,
-            "separator": self.separator.separator_id,
+            "separator": None if played else self.separator.separator_id,
+            "accompaniment": played
+            and {"file": str(played.absolute()), "sha256": checkpoint.file_hash(played)},
+            "accompaniment_db": stems.accompaniment_db,
             "stems_kept": stems.kept,
-            "accompaniment_db": round(stems.accompaniment_db, 2),
             "mix": asdict(report),
             "mix_words": report.words(),
         }
@@ -192,7 +200,17 @@ def repeat(
     kept, options, converter = reopen(record, voice)
     song = SongOptions(**(kept.song or {"options": {"a_cappella": True}})["options"])
     levels = Levels(**kept.levels) if kept.levels else None
-    return Arranger(converter, song).convert(kept.source, out, options, progress, levels=levels)
+    played = (kept.song or {}).get("accompaniment")
+    if played and checkpoint.file_hash(played["file"]) != played["sha256"]:
+        raise ConfigError(f"{played['file']} has changed since {record} was written; restore it to go on")
+    return Arranger(converter, song).convert(
+        kept.source,
+        out,
+        options,
+        progress,
+        accompaniment=Path(played["file"]) if played else None,
+        levels=levels,
+    )
 
 
 def _lay_out(folder: Path, found: dict[str, Path]) -> None:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resing import cache, checkpoint
+from resing.audio import files
 from resing.conversion import ProgressCallback
 from resing.errors import AudioError
 from resing.separation import Separator, separate
 from resing.whole import whole
+
+SAME_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -21,14 +24,37 @@ class Stems:
     Attributes:
         lead: what is sung.
         accompaniment: the rest.
-        accompaniment_db: its level over that of the lead.
-        kept: they were there from an earlier run.
+        accompaniment_db: its level over that of the lead; None where nobody measured it.
+        kept: they were there from an earlier run, or given.
     """
 
     lead: Path
     accompaniment: Path
-    accompaniment_db: float
+    accompaniment_db: float | None
     kept: bool
+
+
+def given_stems(lead: Path, accompaniment: Path, part: tuple[float, float | None], folder: Path) -> Stems:
+    """Stems that somebody has apart, or of both a part between two times in seconds, cut into a folder.
+
+    Raises:
+        AudioError: one cannot be read, or they differ in length or rate.
+    """
+    abouts = [files.probe(path) for path in (lead, accompaniment)]
+    lengths = [about.seconds or 0.0 for about in abouts]
+    if abouts[0].sample_rate != abouts[1].sample_rate or abs(lengths[0] - lengths[1]) > SAME_SECONDS:
+        raise AudioError(
+            f"{accompaniment}: {lengths[1]:.2f} s at {abouts[1].sample_rate} Hz, expected {lengths[0]:.2f} s "
+            f"at {abouts[0].sample_rate} Hz like {lead}; export both from the same project"
+        )
+    if part == (0.0, None):
+        return Stems(lead, accompaniment, None, True)
+    cut = [folder / f".given-{name}.flac" for name in ("lead", "rest")]
+    for path, about, place in zip((lead, accompaniment), abouts, cut, strict=True):
+        with files.AudioWriter(place, about.sample_rate, about.channels) as writer:
+            for block in files.read_blocks(path, about.sample_rate, False, *part):
+                writer.write(block)
+    return Stems(cut[0], cut[1], None, True)
 
 
 def stems_of(
