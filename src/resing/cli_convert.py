@@ -76,8 +76,8 @@ class Singing:
         float | str | None,
         _option(
             "transpose",
-            "semitones up (-3: three down), or auto: the key that fits the voice, in octaves where something is "
-            "played.",
+            "semitones up (-3: three down), or auto: the key that fits the voice, in octaves where music "
+            "is there.",
             converter=_transpose,
             metavar="auto|N",
         ),
