@@ -166,9 +166,9 @@ def judge_row(row: Row, source: Heard, target: Target, words: Words) -> Row:
     if row.get("only") == "words":  # by the recogniser that understands too few of the others
         return row | words.judge(source, output, "_vosk")
     row |= judge_sound(source, output, float(row["transpose"]), target)
-    row |= {} if same else similarity(source, output, target)
     if "own" in row:
         return row | judge_colour(row, source, output, words.data)
+    row |= {} if same else similarity(source, output, target)
     return row | judge_units(source, output, words) | words.judge(source, output)
 
 

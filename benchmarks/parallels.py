@@ -25,9 +25,9 @@ UNHEARD = ("af_sarah", "am_puck", "bf_emma", "bm_george", "ff_siwis", "zf_xiaoyi
 HIGHEST_HZ = 10500.0
 """What lies above is beyond some of the recordings' real band."""
 COEFFICIENTS = 20
-"""Of the cosine transform over mel bands that are kept: ripples of 350 Hz and wider, none that harmonics of these
-voices make, which sing up to 300 Hz. A whole tone still makes half the difference of formants moved by a fifth:
-so an output's key is that of the target's recording, and those others count whose key is nearest to it."""
+"""Of the cosine transform over mel bands that are kept: ripples of 350 Hz and wider, none that harmonics of
+these voices make, which sing up to 300 Hz. A whole tone still makes half the difference of formants moved by
+a fifth: so an output's key is that of the target's recording, and the others' are those nearest to it."""
 OTHERS = 3
 QUIET_DB = 35.0
 """Frames quieter than the loudest by more are not compared."""

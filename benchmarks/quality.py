@@ -27,8 +27,8 @@ CLIPS = (
     "scottpoid_utau/scottpoid_C4/ぱぱぴぱぷぺぱ",
 )  # fmt: skip
 WORD_CLIPS = (
-    "kokoro_sung/bf_emma/par014_en", "kokoro_sung/am_echo/par007_en", "kokoro_sung/am_michael/par007_en",
-    "kokoro_sung/am_eric/solo005_en", "kokoro_sung/af_aoede/solo017_en",
+    "kokoro_sung/bf_emma/par014_en", "kokoro_sung/am_echo/par007_en", "kokoro_sung/am_eric/solo005_en",
+    "kokoro_sung/af_aoede/solo017_en",
 )  # fmt: skip
 """With af_sarah/par012_en the English dev-test clips that Vosk understands."""
 PARALLELS = 4

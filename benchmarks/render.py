@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 import torch
-from parallels import PARALLEL, find_parallels
+from parallels import PARALLEL, Parallel, find_parallels
 
 from resing.audio.files import read, write
 from resing.audio.mel import log_mel
@@ -59,7 +59,11 @@ def copy(vocoder: Vocoder, source: Path, out: Path) -> None:
 
 def pair(row: dict[str, str]) -> str:
     """Heading under which a source is listed: real singers apart from the others."""
-    return "real singer" if row["source"] in ("pjs", "vocadito", "sms_tools") else "synthetic or syllables"
+    return (
+        "real singer"
+        if row["source"] in ("cc_songs", "pjs", "vocadito", "sms_tools")
+        else "synthetic or syllables"
+    )
 
 
 def convert(converter: Converter, data: Path, file: str, out: Path, transpose: float | None = None) -> dict:
@@ -82,13 +86,10 @@ def convert(converter: Converter, data: Path, file: str, out: Path, transpose: f
     }
 
 
-def parallel_rows(converter: Converter, data: Path, out: Path, most: int) -> list[dict]:
-    """Rows of phrases that the voice itself sang, in its own key; see parallels.py."""
-    return [
-        convert(converter, data, found.source, out, found.transpose)
-        | {"pair": PARALLEL, "own": found.own, "others": found.others}
-        for found in find_parallels(data, converter.voice.card.name, most)
-    ]
+def parallel_row(converter: Converter, data: Path, found: Parallel, out: Path) -> dict:
+    """Row of a phrase that the voice itself sang, in the key in which it did; see parallels.py."""
+    row = convert(converter, data, found.source, out, found.transpose)
+    return row | {"pair": PARALLEL, "own": found.own, "others": found.others}
 
 
 def copies(rows: list[dict], clips: list[dict[str, str]], data: Path, out: Path) -> list[dict]:
@@ -141,7 +142,7 @@ def main() -> None:
     targets = dict(t.split("=") for t in options.targets)
     known = sung_clips(options.data)
     clips = (listed(known, options.only) if options.only else known)[:: options.every][part::parts]
-    spoken = listed(known, options.words)
+    spoken = listed(known, options.words)[part::parts]
     rows: list[dict] = []
     began = time.monotonic()
     for name in options.voices or [card.name for card in Voice.list()]:
@@ -151,7 +152,8 @@ def main() -> None:
             convert(converter, options.data, c["file"], options.out) | {"pair": pair(c), "only": "words"}
             for c in spoken
         ]
-        made += parallel_rows(converter, options.data, options.out, options.parallels)
+        sung = find_parallels(options.data, name, options.parallels)[part::parts]
+        made += [parallel_row(converter, options.data, found, options.out) for found in sung]
         rows += [row | {"target": targets.get(name, name)} for row in made]
     (options.out / f"clips-{part}.json").write_text(json.dumps(rows, indent=1))
     print(f"{len(rows)} conversions in {time.monotonic() - began:.1f} s on one thread")

@@ -55,7 +55,14 @@ FIGURES = {key: heading for columns in TABLES.values() for key, heading in colum
 FAULTS = ("not_finite", "clipped_runs", "over_full_scale", "length_difference")
 SAME_SEX = "same sex"
 SOURCES, RECORDINGS = ": the sources themselves", ": its own recordings"
-SEX = {"kumi": "female", "pjs_singer": "male", "scottpoid": "male", "vignesh": "male", "vocadito_1": "male"}
+SEX = {
+    "karissa_hobbs": "female",
+    "kumi": "female",
+    "pjs_singer": "male",
+    "scottpoid": "male",
+    "vignesh": "male",
+    "vocadito_1": "male",
+}
 """Of singers whose names do not tell; vocadito_1 by its range, a median of 147 Hz."""
 Row = dict[str, Any]
 Summary = dict[str, dict[str, Any]]

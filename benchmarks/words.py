@@ -19,7 +19,7 @@ from resing.scoring.pair import UNIT_SECONDS
 WORDS_LIMIT = 0.3
 """Source error rate up to which a clip's words are judged, each recogniser by its own."""
 SEGMENT_SECONDS = 0.025
-PROBE_CLIPS = 80
+PROBE_CLIPS = 40
 Row = dict[str, Any]
 
 
@@ -60,11 +60,18 @@ class Words:
         return error_rate(known["text"], self.heard[name])
 
     def rates_of(self, paths: tuple[Path, ...]) -> Row:
-        """Mean output_cer of a voice's own recordings by each recogniser, of those that it understands."""
+        """Mean output_cer of a voice's own recordings by each recogniser, of those that it understands.
+
+        Nothing is heard for this: Whisper's rates come with the data, Vosk's are of those that were sources.
+        """
         means = Row()
         for suffix in self.ears.recognisers:
-            known = [self.rate(Heard(path, self.ears), suffix) for path in paths if self.known(path)]
-            understood = [rate for rate in known if rate is not None and rate <= WORDS_LIMIT]
+            texts = {_name(path): known for path in paths if (known := self.known(path))}
+            rates = [known["source_cer"] for known in texts.values()]
+            if suffix:
+                heard = {name: self.heard.get(name + suffix) for name in texts}
+                rates = [error_rate(texts[n]["text"], h) for n, h in heard.items() if h is not None]
+            understood = [rate for rate in rates if rate is not None and rate <= WORDS_LIMIT]
             means[f"output_cer{suffix}"] = float(np.mean(understood)) if understood else None
         return means
 
@@ -109,7 +116,7 @@ def fit_probe(units: np.ndarray, phones: np.ndarray) -> Callable[[np.ndarray], n
     x, y = torch.from_numpy(units), torch.from_numpy(labels)
     weight = torch.zeros(x.shape[1], len(names), requires_grad=True)
     bias = torch.zeros(len(names), requires_grad=True)
-    optimiser = torch.optim.LBFGS([weight, bias], max_iter=60, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=30, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()

@@ -1,8 +1,9 @@
 """The scorecard's arithmetic: means by voice, its reference rows, what counts as worse; its own measures."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -128,8 +129,6 @@ def test_what_is_gone_is_worse(quality: ModuleType):
 
 
 def test_the_kept_run_and_its_table_belong_together(quality: ModuleType):
-    import json
-
     kept = json.loads(quality.KEPT.read_text(encoding="utf-8"))
     assert quality.page(kept) == quality.TABLE.read_text(encoding="utf-8")
     voices = {name for name in kept if "," not in name and ":" not in name}
@@ -183,3 +182,42 @@ def test_the_probe_learns_what_can_be_told_apart(words: ModuleType):
     probabilities = probe(centres.T)
     assert probabilities.shape == (3, 3) and np.allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
     assert probabilities.argmax(axis=1).tolist() == [0, 1, 2] and probabilities.max(axis=1).min() > 0.9
+
+
+def test_each_recogniser_judges_what_it_understands(
+    words: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    said = {"lang": "en", "text": "abcd", "source_cer": 0.1, "use": "dev-test", "file": "one/par000_en"}
+    (tmp_path / "kokoro_sung").mkdir()
+    (tmp_path / "kokoro_sung" / "alignment.jsonl").write_text(json.dumps(said), encoding="utf-8")
+    monkeypatch.setattr(words, "error_rate", lambda reference, heard: 1 - len(heard) / len(reference))
+    heard: list[float] = []
+
+    def listen(audio: np.ndarray, language: str) -> str:
+        heard.append(float(audio[0]))
+        return "abcd"[: int(audio[0])]
+
+    recognisers = {"": listen, "_deaf": lambda audio, language: "a", "_other": lambda audio, language: None}
+
+    def clip(letters: int) -> SimpleNamespace:
+        return SimpleNamespace(path=tmp_path / "one" / "par000_en.opus", audio_16k=np.array([letters]))
+
+    kept = tmp_path / "kept.json"
+    judge = words.Words(tmp_path, SimpleNamespace(recognisers=recognisers), kept)
+    assert judge.judge(clip(4), clip(2)) == {"source_cer": 0.0, "heard": "ab", "output_cer": 0.5}
+    assert judge.judge(clip(4), clip(1))["output_cer"] == 0.75
+    assert heard == [4.0, 2.0, 1.0]
+    assert judge.judge(clip(4), clip(2), "_deaf") == {}
+    again = words.Words(tmp_path, SimpleNamespace(recognisers=recognisers), kept)
+    again.judge(clip(4), clip(3))
+    assert heard[3:] == [3.0]
+    assert judge.rates_of((Path("one/par000_en.opus"), Path("two/solo001_en.opus"))) == {
+        "output_cer": 0.1,
+        "output_cer_deaf": None,
+        "output_cer_other": None,
+    }
+
+
+def test_vosk_knows_english_only(script: Callable[[str], ModuleType]):
+    ears = script("benchmarks/ears.py")
+    assert ears.Vosk(Path("nowhere")).words(np.zeros(16000, np.float32), "es") is None

@@ -14,7 +14,7 @@ from resing.scoring.target import Recordings, Target
 NO_VOICE = "needs the voice: --voice NAME"
 NO_RECORDINGS = "needs recordings of the voice that it was not made from: --recordings FOLDER"
 OWN_EMBEDDER = "heard by Resing's own speaker encoder, which the voice was made with: it flatters"
-NO_WORDS = "needs a recogniser: benchmarks/conversion.py hears words with Whisper"
+NO_WORDS = "needs a recogniser: benchmarks/conversion.py hears words with Whisper and Vosk"
 FILE_VECTOR = "against the vector in the voice file, for lack of recordings; " + OWN_EMBEDDER
 OF_SOURCE = "against the source, for lack of recordings of the voice (--recordings FOLDER)"
 DULL_AGAINST_SOURCE_DB = -20.0
