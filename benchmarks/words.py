@@ -36,8 +36,8 @@ class Words:
         """source_cer and output_cer by each recogniser, or one, that understands the source."""
         known, figures = self.known(source.path), Row()
         for suffix, listen in self.ears.recognisers.items() if known else ():
-            rate = self.rate(source, suffix)
-            if rate is None or rate > WORDS_LIMIT or only not in (None, suffix):
+            rate = self.rate(source, suffix) if only in (None, suffix) else None
+            if rate is None or rate > WORDS_LIMIT:
                 continue
             heard = listen(output.audio_16k, known["lang"]) or ""
             figures |= {f"source_cer{suffix}": rate, f"heard{suffix}": heard}
