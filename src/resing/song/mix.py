@@ -222,7 +222,7 @@ def mix(
         writer: where the mix goes, not yet open.
         options: what is matched.
         progress: told of the stage "mix".
-        placed: where the lead goes as it is in the mix, not yet open; None: nowhere.
+        placed: where the lead goes as it is in the mix, its own peaks held back, not yet open; None: nowhere.
 
     Raises:
         AudioError: the files do not fit each other, or the mix cannot be written.
@@ -236,9 +236,13 @@ def mix(
     original_lufs, gain_db = _gain(sources, plan, options)
     tell("mix", PASSES - 1, PASSES)
     limiter = Limiter(sources.sample_rate, sources.channels) if options.limit else None
+    own = Limiter(sources.sample_rate, sources.channels)
     with placed or contextlib.nullcontext():
-        blocks = _mixed(sources, plan, gain_db, limiter, placed.write if placed else None)
+        keep = (lambda block: placed.write(own.push(block))) if placed else None
+        blocks = _mixed(sources, plan, gain_db, limiter, keep)
         mix_lufs, true_peak_dbtp = _write(writer, blocks, sources)
+        if placed:
+            placed.write(own.finish())
     tell("mix", PASSES, PASSES)
     return MixReport(
         original_lufs=original_lufs,
