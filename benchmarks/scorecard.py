@@ -25,7 +25,7 @@ TABLES: dict[str, dict[str, Heading]] = {
         "gross_share": ("gross %", 2, 100, False, 0.005),
         "voicing_error": ("voicing %", 1, 100, False, 0.01),
         "output_cer": ("CER", 2, 1, False, 0.02),
-        "output_cer_vosk": ("CER, Vosk", 2, 1, False, 0.04),
+        "output_cer_vosk": ("CER, Vosk", 2, 1, False, 0.1),
         "units_distance": ("units' distance", 3, 1, False, 0.01),
         "phone_distance": ("phones' distance", 3, 1, False, 0.01),
     },
