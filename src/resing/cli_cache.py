@@ -7,6 +7,7 @@ from resing.cli_output import Json, say, show_json, show_table
 app = App(name="cache", help="What is kept so that it need not be worked out again: its size, or clear it.")
 KINDS = {
     "heard": "notes and words of songs",
+    "stems": "songs taken apart",
     "scoring": "measures of scored files",
     "takes": "songs as they were sung, for --pitch-file",
 }
