@@ -100,12 +100,12 @@ def world(audio: np.ndarray) -> np.ndarray:
 
 def figures(source: Path, copy: Path, bandwidth: float, ears: object) -> dict[str, float | None]:
     """Every figure of one copy against its recording."""
-    from conversion import Clip
+    from ears import Heard
     from pesq import pesq
 
     from resing.scoring.metrics import pitch_agreement, silence_floor, worst_deficit
 
-    a, b = Clip(source, ears), Clip(copy, ears)  # type: ignore[arg-type]
+    a, b = Heard(source, ears), Heard(copy, ears)  # type: ignore[arg-type]
     quality, own = b.quality(a.pitch), a.own_quality
     pitch = pitch_agreement(a.pitch, b.pitch, 0.0, a.active_frames)
     cpp = (quality["cpp_db"] or 0.0) / (own["cpp_db"] or 1.0)
@@ -137,10 +137,10 @@ def mel_l1(a: np.ndarray, b: np.ndarray, bandwidth: float) -> float:
 
 def judge(folder: Path) -> None:
     """Print and write the table."""
-    from conversion import Ears
+    from ears import Ears
 
     about = json.loads((folder / "clips.json").read_text())
-    ears, results = Ears(None), []
+    ears, results = Ears(), []
     for row in about["clips"]:
         source = folder / f"{row['name']}.source.wav"
         other = folder / f"{row['name']}.world.wav"

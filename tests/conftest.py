@@ -3,7 +3,7 @@
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
+    from report_song import Made
+
     from resing.conversion import Converter
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -163,3 +165,16 @@ def tiny_converter() -> "Converter":
     shape = VocoderConfig(hidden=16, layers=1, points=24)
     encoder = ContentEncoder(content.build(ContentConfig(hidden=16, layers=2, n_units=6)))
     return Converter(voice, Vocoder(vocoder.build(shape, audio), audio), encoder)
+
+
+@pytest.fixture(scope="module")
+def made(
+    tmp_path_factory: pytest.TempPathFactory, sung_phrase: Callable[..., np.ndarray]
+) -> "Iterator[Made]":
+    """A report of a synthetic song, its sound, and its card."""
+    from report_song import make_report
+
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RESING_HOME", str(folder / "home"))
+        yield make_report(folder, sung_phrase)

@@ -13,10 +13,11 @@ import torch
 
 from resing import conversion, conversion_output
 from resing.config import AudioConfig, ConvertOptions, ModelConfig
-from resing.conversion import Converter, repeat
+from resing.conversion import Converter
 from resing.conversion_record import ConversionRecord
 from resing.errors import AudioError, ConfigError
 from resing.features.loudness import a_weighted_level, song_level
+from resing.song.arrange import repeat
 from resing.synthesis.acoustic import AcousticModel
 
 AUDIO = AudioConfig()

@@ -11,13 +11,14 @@ import torch
 
 from resing import cache, conversion
 from resing.config import AudioConfig, ConvertOptions, ModelConfig
-from resing.conversion import Converter, repeat
+from resing.conversion import Converter
 from resing.conversion_record import ConversionRecord
 from resing.errors import ConfigError
 from resing.features import content, extract
 from resing.features.content import ContentConfig, ContentEncoder
 from resing.features.f0 import swift_frames
 from resing.pitch_file import read_pitch
+from resing.song.arrange import repeat
 from resing.synthesis import acoustic, vocoder
 from resing.synthesis.vocoder import Vocoder, VocoderConfig, phase_at_frames, phase_of_phrases
 from resing.voice import Voice, VoiceCard

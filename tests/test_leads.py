@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from middle_separator import Middle
 
 from resing.audio import files
 from resing.errors import DatasetError
@@ -11,15 +12,6 @@ from resing.training.leads import WARNING, leads_of
 from resing.training.prepare import Update
 
 RATE = 44100
-
-
-class Middle:
-    """Finds singers who stand in the middle; see tests/test_song_arrange.py."""
-
-    separator_id, sample_rate, window_samples, hop_seconds = "middle", RATE, 3 * RATE, 2
-
-    def __call__(self, audio: np.ndarray) -> np.ndarray:
-        return np.repeat(audio.mean(axis=0, keepdims=True), 2, axis=0)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,22 +12,13 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
-from report_song import NASTY, RATE, SECONDS, Made, make_report
+from report_song import NASTY, RATE, SECONDS, Made
 
 from resing.audio import files
 from resing.errors import AudioError, ConfigError
 from resing.scoring.card import Scorecard
 from resing.scoring.page import clock, number
 from resing.scoring.report import TEMPLATE, write_report
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, sung_phrase: Callable[..., np.ndarray]) -> Iterator[Made]:
-    """A report, its sound, and its card."""
-    folder = tmp_path_factory.mktemp("report")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RESING_HOME", str(folder / "home"))
-        yield make_report(folder, sung_phrase)
 
 
 class Outline(HTMLParser):

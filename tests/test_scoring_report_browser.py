@@ -6,19 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import Tab, open_tab
-from report_song import FINDINGS, NASTY, PHRASES, RATE, SECONDS, Made, make_report
+from report_song import FINDINGS, NASTY, PHRASES, RATE, SECONDS, Made
 
 from resing.audio import files
 from resing.scoring.report import write_report
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, sung_phrase: Callable[..., np.ndarray]) -> Iterator[Made]:
-    """A report, its sound, and its card."""
-    folder = tmp_path_factory.mktemp("report")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RESING_HOME", str(folder / "home"))
-        yield make_report(folder, sung_phrase)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from middle_separator import Middle
 
 from resing.audio import files
 from resing.audio.tags import Tags, read_tags, write_tags
@@ -22,19 +23,6 @@ from resing.song.stems import stems_of
 
 RATE = 44100
 FAST = ConvertOptions(steps=0)
-
-
-class Middle:
-    """A separator of songs whose singer stands in the middle and whose band is at the sides, out of phase."""
-
-    separator_id, sample_rate, window_samples, hop_seconds = "middle", RATE, 3 * RATE, 2
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, audio: np.ndarray) -> np.ndarray:
-        self.calls += 1
-        return np.repeat(audio.mean(axis=0, keepdims=True), 2, axis=0)
 
 
 @pytest.fixture

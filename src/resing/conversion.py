@@ -267,46 +267,17 @@ class Converter:
         )
 
 
-def convert(
-    source: Path | str,
-    out: Path | str,
-    voice: Voice | Path | str,
-    options: ConvertOptions | None = None,
-    progress: ProgressCallback | None = None,
-) -> ConversionRecord:
-    """Sing `source` in a voice given by name, file or object; see `Converter.convert`."""
-    singer = voice if isinstance(voice, Voice) else Voice.load(voice)
-    return Converter(singer).convert(source, out, options, progress)
-
-
-def repeat(
-    record: Path | str,
-    out: Path | str,
-    voice: Voice | Path | str | None = None,
-    progress: ProgressCallback | None = None,
-) -> ConversionRecord:
-    """Make an output again from its OUT.json: on the same machine the same samples, bit for bit.
-
-    Args:
-        record: the OUT.json.
-        out: the file to write.
-        voice: the voice, where it is no longer known by the recorded name.
-        progress: see `Converter.convert`.
-
-    Raises:
-        ConfigError: the record cannot be read, or source, voice or models are not the recorded ones.
-    """
-    kept, options, converter = reopen(record, voice)
-    return converter.convert(kept.source, out, options, progress, levels=Levels(**kept.levels))
-
-
 def reopen(
     record: Path | str, voice: Voice | Path | str | None = None
 ) -> tuple[ConversionRecord, ConvertOptions, Converter]:
     """A record, its options and the converter that made it, all proved to be what they were.
 
+    Args:
+        record: the OUT.json.
+        voice: the voice, where it is no longer known by the recorded name.
+
     Raises:
-        ConfigError: see `repeat`.
+        ConfigError: the record cannot be read, or source, voice or models are not the recorded ones.
     """
     kept, options = ConversionRecord.load(record)
     singer = voice if isinstance(voice, Voice) else Voice.load(voice or kept.voice)

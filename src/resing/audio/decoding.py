@@ -1,6 +1,7 @@
 """The samples of any audio file, chunk by chunk, as PyAV decodes them; `audio/files.py` reads by it."""
 
 import os
+import re
 import stat
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,11 @@ from resing.errors import AudioError
 
 CONTAINERS = "wav,w64,aiff,flac,mp3,aac,mov,ogg,matroska,caf,avi,asf,mpegts,wv,ape,au,amr"
 READABLE = "wav, flac, mp3, m4a, ogg, opus, aiff, or a video with sound (mp4, mkv, webm)"
+SUFFIXES = re.compile(
+    r"\.(wav|flac|mp3|m4a|m4b|aac|ogg|oga|opus|aif|aiff|aifc|wma|caf|w64|wv|ape|au|amr|mka|mp4|m4v|mkv|mov|webm|avi)",
+    re.IGNORECASE,
+)
+"""Endings of names by which audio is found in a folder."""
 CHUNK_SAMPLES = 65536
 VORBIS_PACKET = 4096  # most samples in one
 FRAME_PLANES = 8

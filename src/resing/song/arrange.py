@@ -196,7 +196,17 @@ def repeat(
     voice: Voice | Path | str | None = None,
     progress: ProgressCallback | None = None,
 ) -> ConversionRecord:
-    """Make an output again from its OUT.json; see `conversion.repeat`."""
+    """Make an output again from its OUT.json: on the same machine the same samples, bit for bit.
+
+    Args:
+        record: the OUT.json.
+        out: the file to write.
+        voice: the voice, where it is no longer known by the recorded name.
+        progress: see `Arranger.convert`.
+
+    Raises:
+        ConfigError: the record cannot be read, or source, voice or models are not the recorded ones.
+    """
     kept, options, converter = reopen(record, voice)
     song = SongOptions(**(kept.song or {"options": {"a_cappella": True}})["options"])
     levels = Levels(**kept.levels) if kept.levels else None

@@ -7,15 +7,11 @@ from pathlib import Path
 
 from resing import checkpoint
 from resing.audio import files
+from resing.audio.decoding import SUFFIXES
 from resing.config import ConvertOptions
 from resing.conversion import ProgressCallback
 from resing.errors import AudioError, ResingError
 from resing.song.arrange import Arranger
-
-SUFFIXES = {
-    ".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus", ".aif", ".aiff", ".wma",
-    ".mp4", ".mkv", ".webm", ".mov",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ def convert_folder(
 def _is_song(path: Path, folder: Path, out: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
     ours = out.resolve() in path.resolve().parents
-    return not hidden and not ours and path.suffix.lower() in SUFFIXES and path.is_file()
+    return not hidden and not ours and bool(SUFFIXES.fullmatch(path.suffix)) and path.is_file()
 
 
 def _targets(

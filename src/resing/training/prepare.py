@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 
 from resing import checkpoint
 from resing.audio import files
+from resing.audio.decoding import SUFFIXES
 from resing.audio.slicing import slice_voiced
 from resing.config import AudioConfig, FeaturesConfig, settings_hash
 from resing.errors import AudioError, DatasetError, VoiceError
@@ -35,10 +36,6 @@ from resing.training.strangers import Line, Strangers
 from resing.whole import whole
 
 FORMAT, VERSION = "resing-dataset", 1
-SUFFIXES = re.compile(
-    r"\.(wav|flac|mp3|m4a|m4b|aac|ogg|oga|opus|aif|aiff|aifc|wma|caf|w64|wv|ape|au|amr|mka|mp4|m4v|mkv|mov|webm|avi)",
-    re.IGNORECASE,
-)
 WARP = (0.06, 0.2)
 RESAMPLE = 0.25
 """How far copies are perturbed, as natural logarithms of frequency ratios."""
