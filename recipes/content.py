@@ -119,7 +119,10 @@ class ContentTask:
         error = (model.teacher(heard).float() - batch.teacher).square() * self.dim_weight
         teacher = (error.mean(-1) * batch.weight[:, None]).sum() / (batch.weight.sum() * error.shape[1])
         logits = model.phones(heard).float()
-        phones = F.cross_entropy(logits.flatten(0, 1), batch.phones.flatten(), ignore_index=-1)
+        wrong = F.cross_entropy(
+            logits.flatten(0, 1), batch.phones.flatten(), ignore_index=-1, reduction="sum"
+        )
+        phones = wrong / (batch.phones >= 0).sum().clamp(min=1)
         pairs = units[len(units) - 2 * batch.pairs :]
         apart = (pairs[0::2] - pairs[1::2]).square().mean()
         loss = teacher + PHONE_WEIGHT * phones + 0.5 * apart
@@ -257,6 +260,8 @@ def main() -> None:
     config = ContentConfig()
     task = ContentTask(Corpus(options.corpus), config, options.batch_size, options.pairs, options.units)
     begun = begin(task.model.net, options.start)
+    if options.compile:
+        task.model.net.compile(dynamic=False)
     loop = LoopConfig(
         steps=options.steps, learning_rate=1e-3, precision=options.precision, checkpoint_every=250
     )

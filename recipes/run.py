@@ -28,6 +28,7 @@ def read_options(about: str, **defaults: int) -> argparse.Namespace:
     parser.add_argument("--until", type=int)
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compile", action="store_true", help="torch.compile the network: needs a compiler")
     parser.add_argument("--export", type=Path, help="write the averaged weights here instead of training")
     for name, default in defaults.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
