@@ -43,7 +43,7 @@ def render_and_judge(options: argparse.Namespace) -> dict[str, Any]:
     only.write_text("\n".join(CLIPS), encoding="utf-8")
     words.write_text("\n".join(WORD_CLIPS), encoding="utf-8")
     render = [sys.executable, HERE / "render.py", "--data", data, "--out", out, "--only", only]
-    render += ["--words", words, "--parallels", PARALLELS]
+    render += ["--words", words, "--parallels", PARALLELS, "--song"]
     judging = [judge / "bin" / "python", HERE / "conversion.py", "judge", out / "clips-0.json"]
     judging += ["--whisper", judge / "whisper-base", "--data", data, "--out", out]
     vosk = judge / "vosk-model-small-en-us-0.15"

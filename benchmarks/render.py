@@ -1,16 +1,17 @@
 """Convert every sung dev-test clip to every voice, as `resing convert` does, for benchmarks/conversion.py.
 
     python benchmarks/render.py --data ../shared/data --out CLIPS [--voices kumi] [--every 1] [--part 0/2]
-        [--only LIST] [--words LIST] [--parallels N] [--copies]
+        [--only LIST] [--words LIST] [--parallels N] [--song] [--copies]
 
 Writes CLIPS/clips-0.json (rows for the judge), and with `--copies` CLIPS/copies-0.json: the sources through
-our own vocoder, the first row to beat. `--part I/N` takes every N-th clip, so that N processes can share the
-work.
+our own vocoder, the first row to beat. `--song` adds a part of a real song, its lead separated first. `--part
+I/N` takes every N-th clip, so that N processes can share the work.
 """
 
 import argparse
 import csv
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -18,16 +19,20 @@ import numpy as np
 import soxr
 import torch
 from parallels import PARALLEL, Parallel, find_parallels
+from scorecard import SEPARATED
 
 from resing.audio.files import read, write
 from resing.audio.mel import log_mel
 from resing.config import AudioConfig, ConvertOptions, FeaturesConfig
 from resing.conversion import Converter
 from resing.features.f0 import fill_unvoiced, track
+from resing.separation_unet import embedded
+from resing.song.stems import stems_of
 from resing.synthesis.vocoder import Vocoder, phase_at_frames
 from resing.voice import Voice
 
 SUNG = {"kokoro_sung", "kumi_utau", "pjs", "scottpoid_utau", "sms_tools", "vocadito"}
+SONG, SONG_PART = "cc_songs/karissa_hobbs/lets_go_fishin.opus", (40.0, 60.0)
 
 
 def sung_clips(data: Path) -> list[dict[str, str]]:
@@ -64,6 +69,15 @@ def pair(row: dict[str, str]) -> str:
         if row["source"] in ("cc_songs", "pjs", "vocadito", "sms_tools")
         else "synthetic or syllables"
     )
+
+
+def separated(data: Path, out: Path) -> str:
+    """Name in OUT/leads of a part of a real song's lead, separated by the separator that ships."""
+    lead = stems_of(data / SONG, embedded(), SONG_PART).lead
+    place = (out / "leads" / SONG).with_suffix(lead.suffix)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(lead, place)
+    return str(place.relative_to(out / "leads"))
 
 
 def convert(converter: Converter, data: Path, file: str, out: Path, transpose: float | None = None) -> dict:
@@ -120,6 +134,7 @@ def options_given() -> argparse.Namespace:
     parser.add_argument("--only", type=Path, help="text file with a manifest file, less its ending, a line")
     parser.add_argument("--words", type=Path, help="the same of clips of which only the words are judged")
     parser.add_argument("--parallels", type=int, default=0, help="so many phrases that the voice sang itself")
+    parser.add_argument("--song", action="store_true", help="a part of a real song's separated lead too")
     parser.add_argument("--part", default="0/1")
     parser.add_argument(
         "--targets", nargs="*", default=[], help="NAME=MANIFEST_SPEAKER for voices of other names"
@@ -154,6 +169,9 @@ def main() -> None:
         ]
         sung = find_parallels(options.data, name, options.parallels)[part::parts]
         made += [parallel_row(converter, options.data, found, options.out) for found in sung]
+        if options.song and part == 0:
+            lead = separated(options.data, options.out)
+            made.append(convert(converter, options.out / "leads", lead, options.out) | {"pair": SEPARATED})
         rows += [row | {"target": targets.get(name, name)} for row in made]
     (options.out / f"clips-{part}.json").write_text(json.dumps(rows, indent=1))
     print(f"{len(rows)} conversions in {time.monotonic() - began:.1f} s on one thread")

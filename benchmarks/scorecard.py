@@ -54,6 +54,7 @@ TABLES: dict[str, dict[str, Heading]] = {
 FIGURES = {key: heading for columns in TABLES.values() for key, heading in columns.items()}
 FAULTS = ("not_finite", "clipped_runs", "over_full_scale", "length_difference")
 SAME_SEX = "same sex"
+SEPARATED = "real singer, separated from a song"
 SOURCES, RECORDINGS = ": the sources themselves", ": its own recordings"
 SEX = {
     "karissa_hobbs": "female",
@@ -76,10 +77,10 @@ def sex(singer: str) -> str:
 
 
 def headings(row: Row) -> Iterable[str]:
-    """Under which names a row counts; a phrase that the voice sang itself has a heading of its own only."""
+    """Under which names a row counts; sung by the voice itself, or separated, it has one of its own only."""
     voice = row["voice"]
-    if row["pair"] == PARALLEL:
-        return (f"{voice}, {PARALLEL}",)
+    if row["pair"] in (PARALLEL, SEPARATED):
+        return (f"{voice}, {row['pair']}",)
     same = row.get("sex") == sex(Path(str(row.get("source", ""))).parent.name)
     return (voice, f"{voice}, {row['pair']}", *([f"{voice}, {SAME_SEX}"] if same else []))
 

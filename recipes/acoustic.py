@@ -222,6 +222,9 @@ def main() -> None:
     options = read_options(__doc__, steps=9000, batch_size=12, frames=128)
     task = BaseTask(Corpus(options.corpus), ModelConfig(), options.batch_size, options.frames)
     begun = begin(task.model, options.start)
+    if options.compile:
+        for part in (task.model.decoder, task.model.denoiser, task.model.speaker_encoder):
+            part.compile(dynamic=False)
     loop = LoopConfig(
         steps=options.steps, learning_rate=8e-4, precision=options.precision, checkpoint_every=250
     )

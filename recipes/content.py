@@ -6,7 +6,8 @@
 Teachers: Whisper's hidden states (recipes/teacher_features.py) less each speaker's mean, phones
 (recipes/phones.py), and agreement between voices that sing the same phrase in sync: those of kokoro_sung, and
 recordings beside their copies in other voices (recipes/copies.py, once there is a base to make them). What
-the student hears is perturbed.
+the student hears is perturbed, speech mostly as singing (recipes/sung.py), and pieces are cut into each
+other, so that it cannot learn whole sentences by heart.
 """
 
 import json
@@ -17,7 +18,7 @@ import numpy as np
 import soxr
 import torch
 import torch.nn.functional as F
-from corpus import Copies, Corpus
+from corpus import Copies, Corpus, Sung
 from run import begin, read_options, train_or_export
 from torch import Tensor, nn
 
@@ -30,6 +31,10 @@ SHARES = {
 }  # fmt: skip
 COPIED = 0.3
 """Share of pieces heard from the recording's copy in another voice, where it has one."""
+SUNG = 0.6
+"""Share of pieces of speech that are heard sung, where they are there so."""
+SPLICED = 0.5
+"""Share of pieces of which a stretch is of another piece."""
 PHONE_WEIGHT = 0.5
 ENOUGH_ROWS = 500
 """Rows of 20 ms after which a speaker's mean counts half."""
@@ -72,7 +77,7 @@ class ContentTask:
         self.speaker_mean = self._speaker_means()
         phones = json.loads((corpus.folder / "phones.json").read_text())
         self.phones = np.memmap(corpus.folder / "phones.raw", np.int8, "r")
-        self.copies = Copies(corpus)
+        self.copies, self.sung = Copies(corpus), Sung(corpus)
         clips, self.held = corpus.split([c for c in corpus.clips if c["audio_16k"][1] >= 8000])
         self.copied = [c for c in clips if c in self.copies]
         self.by_source: dict[str, list[dict]] = {s: [c for c in clips if c["source"] == s] for s in SHARES}
@@ -87,8 +92,12 @@ class ContentTask:
         for _ in range(self.batch_size - 2 * self.pairs):
             source = rng.choice(list(SHARES), p=np.array(list(SHARES.values())) / sum(SHARES.values()))
             clip = self.by_source[source][rng.integers(len(self.by_source[source]))]
-            copied = clip in self.copies and rng.random() < COPIED
-            pieces.append(self._piece(clip, rng, *self._where(clip, rng), copied))
+            if clip in self.sung and rng.random() < SUNG:
+                heard = "sung"
+            else:
+                heard = "copied" if clip in self.copies and rng.random() < COPIED else "itself"
+            pieces.append(self._piece(clip, rng, *self._where(clip, rng, heard), heard))
+        pieces = spliced(pieces, rng)
         for _ in range(self.pairs):
             pieces += self._copy_pair(rng) if self.copied and rng.random() < 0.5 else self._sung_pair(rng)
         return self._collate(pieces, self.pairs)
@@ -143,23 +152,38 @@ class ContentTask:
     def _copy_pair(self, rng: np.random.Generator) -> list[dict]:
         clip = self.copied[rng.integers(len(self.copied))]
         start, ratio = self._where(clip, rng)
-        return [self._piece(clip, rng, start, ratio, copied) for copied in (False, True)]
+        return [self._piece(clip, rng, start, ratio, heard) for heard in ("itself", "copied")]
 
-    def _where(self, clip: dict, rng: np.random.Generator) -> tuple[int, float]:
+    def _where(self, clip: dict, rng: np.random.Generator, heard: str = "itself") -> tuple[int, float]:
         ratio = float(np.exp(rng.uniform(np.log(0.75), np.log(1.4)))) if rng.random() < 0.6 else 1.0
         need = int(np.ceil(self.units * ratio)) + 2
-        return int(rng.integers(0, max(1, clip["teacher"][1] - need))), ratio
+        total = len(self.sung.at(clip)) if heard == "sung" else clip["teacher"][1]
+        return int(rng.integers(0, max(1, total - need))), ratio
+
+    def _audio(self, clip: dict, start: int, need: int, heard: str) -> np.ndarray:
+        where = start * UNIT_HOP, need * UNIT_HOP
+        if heard == "sung":
+            rows = self.sung.audio(clip, *where)
+        else:
+            rows = (
+                self.copies.get(clip, *where)
+                if heard == "copied"
+                else self.corpus.get(clip, "audio_16k", *where)
+            )
+        return rows.astype(np.float32) / 32768
 
     def _piece(
-        self, clip: dict, rng: np.random.Generator | None, start: int, ratio: float, copied: bool = False
+        self, clip: dict, rng: np.random.Generator | None, start: int, ratio: float, heard: str = "itself"
     ) -> dict:
-        need = int(np.ceil(self.units * ratio)) + 2
-        where = start * UNIT_HOP, need * UNIT_HOP
-        rows = self.copies.get(clip, *where) if copied else self.corpus.get(clip, "audio_16k", *where)
-        audio = rows.astype(np.float32) / 32768
-        times = np.arange(self.units) * ratio
+        audio = self._audio(clip, start, int(np.ceil(self.units * ratio)) + 2, heard)
+        times = start + np.arange(self.units) * ratio
         offset, total = clip["teacher"]
-        position = np.minimum(start + times, total - 1)
+        if heard == "sung":
+            at = self.sung.at(clip)
+            over, position = times >= len(at), np.interp(times, np.arange(len(at)), at)
+        else:
+            over, position = times >= total, times
+        position = np.minimum(position, total - 1)
         low = np.floor(position).astype(int)
         high = np.minimum(low + 1, total - 1)
         share = (position - low)[:, None].astype(np.float32)
@@ -167,7 +191,7 @@ class ContentTask:
         teacher = rows[low].astype(np.float32) * (1 - share) + rows[high].astype(np.float32) * share
         teacher -= self.speaker_mean[clip["speaker"]]
         phones = self.phones[offset : offset + total][np.round(position).astype(int)].astype(np.int64)
-        phones = np.where(start + times < total, phones, -1)
+        phones = np.where(over, -1, phones)
         if ratio != 1.0:
             audio = soxr.resample(audio, ratio * 16000, 16000)
         audio = audio[: self.units * UNIT_HOP]
@@ -202,6 +226,24 @@ class ContentTask:
             totals[clip["speaker"]] = totals.get(clip["speaker"], 0) + total
             counts[clip["speaker"]] = counts.get(clip["speaker"], 0) + size
         return {s: total / (counts[s] + ENOUGH_ROWS) for s, total in totals.items()}
+
+
+def spliced(pieces: list[dict], rng: np.random.Generator) -> list[dict]:
+    """The pieces, many with .3 to 1.5 s of another one in the middle."""
+    found = []
+    for piece in pieces:
+        if rng.random() < SPLICED:
+            other, length = pieces[rng.integers(len(pieces))], int(rng.integers(16, 75))
+            first = int(rng.integers(0, max(1, len(piece["phones"]) - length)))
+            inside = torch.zeros(len(piece["phones"]), dtype=torch.bool)
+            inside[first : first + length] = True
+            piece = piece | {
+                "mel": torch.where(inside.repeat_interleave(2), other["mel"], piece["mel"]),
+                "teacher": torch.where(inside[:, None], other["teacher"], piece["teacher"]),
+                "phones": torch.where(inside, other["phones"], piece["phones"]),
+            }
+        found.append(piece)
+    return found
 
 
 def phrases_of(clips: list[dict]) -> list[list[dict]]:

@@ -136,6 +136,35 @@ class Copies:
         return self.rows[offset + start : offset + stop]
 
 
+class Sung:
+    """Speech of the corpus as singing (recipes/sung.py); none before it is made.
+
+    Args:
+        corpus: whose recordings are sung.
+    """
+
+    def __init__(self, corpus: Corpus) -> None:
+        about, self.where = corpus.folder / "sung.json", {}
+        if about.exists():
+            offsets = json.loads(about.read_text())["offsets"]
+            self.where = {c["file"]: o for c, o in zip(corpus.clips, offsets, strict=True) if o}
+            self.rows = np.memmap(corpus.folder / "sung.raw", np.int16, "r")
+            self.places = np.memmap(corpus.folder / "sung_at.raw", np.float32, "r")
+
+    def __contains__(self, clip: dict) -> bool:
+        return clip["file"] in self.where
+
+    def audio(self, clip: dict, start: int, length: int) -> np.ndarray:
+        """Part of a clip's singing, int16 at 16 kHz."""
+        offset, size, _, _ = self.where[clip["file"]]
+        return self.rows[offset + start : offset + min(start + length, size)]
+
+    def at(self, clip: dict) -> np.ndarray:
+        """For each 20 ms of the singing the place in the original, in units."""
+        _, _, offset, size = self.where[clip["file"]]
+        return self.places[offset : offset + size]
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
