@@ -55,7 +55,7 @@ class BaseTask:
         self.batch_size, self.frames = batch_size, frames
         about = json.loads((corpus.folder / "units.json").read_text())
         self.units = np.memmap(corpus.folder / "units.raw", np.float16, "r").reshape(-1, about["n_units"])
-        self.variants = len(about["warps"])
+        self.variants, self.hiss_bands = len(about["warps"]), about["hiss_bands"]
         copied = about.get("copied", [False] * len(corpus.clips))
         for clip, where, with_copy in zip(corpus.clips, about["offsets"], copied, strict=True):
             clip["units"], clip["copied"] = where, with_copy
@@ -133,7 +133,7 @@ class BaseTask:
         return torch.stack(vectors), torch.tensor(pitches)
 
     def _unit_means(self, clips: list[dict]) -> dict[str, np.ndarray]:
-        """Mean units (C,) of each speaker, drawn towards the mean of all where there is little of one."""
+        """Mean units (C,) of each speaker, where there is little drawn towards that of all; 0 for hiss."""
         totals: dict[str, np.ndarray] = {}
         counts: dict[str, int] = {}
         for clip in clips:
@@ -142,6 +142,9 @@ class BaseTask:
             totals[clip["speaker"]] = totals.get(clip["speaker"], 0) + total
             counts[clip["speaker"]] = counts.get(clip["speaker"], 0) + size
         middle = sum(totals.values()) / sum(counts.values())
+        middle[len(middle) - self.hiss_bands :] = 0.0
+        for total in totals.values():
+            total[len(total) - self.hiss_bands :] = 0.0
         return {s: (total + ENOUGH_ROWS * middle) / (counts[s] + ENOUGH_ROWS) for s, total in totals.items()}
 
     def _held_batch(self, held: list[dict]) -> dict[str, tuple[AcousticBatch, Tensor]]:

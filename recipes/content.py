@@ -11,7 +11,7 @@ other, so that it cannot learn whole sentences by heart.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +26,16 @@ from resing.features.content import UNIT_HOP, ContentConfig, build, content_mel,
 from resing.training.loop import LoopConfig, Randomness
 
 SHARES = {
-    "kokoro_sung": 0.22, "pjs": 0.08, "kumi_utau": 0.06, "scottpoid_utau": 0.06, "kathleen_rhasspy": 0.14,
-    "librispeech_resemblyzer": 0.14, "speechocean762": 0.2, "asterisk_prompts": 0.1,
+    "kokoro_sung": 0.12, "pjs": 0.08, "kumi_utau": 0.06, "scottpoid_utau": 0.04, "kathleen_rhasspy": 0.18,
+    "librispeech_resemblyzer": 0.18, "speechocean762": 0.2, "asterisk_prompts": 0.14,
 }  # fmt: skip
 COPIED = 0.3
 """Share of pieces heard from the recording's copy in another voice, where it has one."""
-SUNG = 0.6
+SUNG = 0.75
 """Share of pieces of speech that are heard sung, where they are there so."""
-SPLICED = 0.5
+SPLICED = 0.6
 """Share of pieces of which a stretch is of another piece."""
+HISS_BANDS = 8
 PHONE_WEIGHT = 0.5
 ENOUGH_ROWS = 500
 """Rows of 20 ms after which a speaker's mean counts half."""
@@ -309,7 +310,13 @@ def main() -> None:
     )
 
     def export(path: Path, step: int) -> None:
-        save_content(path, task.model.net, config, trained_on=sorted(SHARES), steps=begun + step)
+        save_content(
+            path,
+            task.model.net,
+            replace(config, hiss_bands=HISS_BANDS),
+            trained_on=sorted(SHARES),
+            steps=begun + step,
+        )
 
     train_or_export(task, options, loop, export)
 

@@ -42,7 +42,7 @@ def hear(job: tuple[Path, Path, int]) -> np.ndarray:
     if copy is not None:
         mels.append(content_mel(torch.from_numpy(copy.astype(np.float32) / 32768)[None]))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        return encoder.net(torch.cat(mels)).transpose(1, 2).half().numpy()
+        return encoder.units(torch.cat(mels)).transpose(1, 2).half().numpy()
 
 
 def main() -> None:
@@ -62,7 +62,8 @@ def main() -> None:
             copied.append(len(units) > len(WARPS))
             position += units.shape[0] * units.shape[1]
     about = {"offsets": offsets, "copied": copied, "n_units": units.shape[2]}
-    about |= {"encoder": ContentEncoder.load(options.encoder).encoder_id, "warps": WARPS}
+    encoder = ContentEncoder.load(options.encoder)
+    about |= {"encoder": encoder.encoder_id, "hiss_bands": encoder.hiss_bands, "warps": WARPS}
     (options.corpus / "units.json").write_text(json.dumps(about))
     print(json.dumps({"rows": position, "seconds": round(time.monotonic() - began)}))
 

@@ -82,12 +82,28 @@ def test_a_full_scale_sine_at_1_khz_is_minus_3_db() -> None:
     assert level[0, 40].item() == pytest.approx(-3.01, abs=0.1)
 
 
+def test_the_colour_of_a_hiss_is_told_and_that_of_a_voice_is_not(sung_vowel) -> None:
+    noise = np.random.default_rng(0).standard_normal(16000).astype(np.float32) * 0.05
+    bright = np.diff(noise, n=3, prepend=np.zeros(3)).astype(np.float32)  # an s
+    dark = np.convolve(noise, np.ones(4) / 4, "same").astype(np.float32)  # more of an f or h
+    vowel = sung_vowel(220.0, 1.0, sample_rate=16000)
+    colours = {}
+    for name, audio in (("bright", bright), ("dark", dark), ("vowel", vowel), ("rest", 0 * noise)):
+        colours[name] = content.hiss(content.content_mel(torch.from_numpy(audio)[None]), 8)[0, :, 5:-5]
+        assert colours[name].shape[0] == 8
+    assert torch.argmax(colours["bright"].mean(1)) == 7 and colours["bright"].std() > 0.5
+    assert (colours["bright"] - colours["dark"]).abs().mean() > 0.3
+    assert colours["vowel"].abs().max() < 0.05 * colours["bright"].abs().max()
+    assert colours["rest"].abs().max() < 1e-3
+
+
 def test_units_in_chunks_leave_no_trace(monkeypatch) -> None:
     torch.manual_seed(0)
-    encoder = ContentEncoder(content.build(ContentConfig(hidden=16, layers=3, n_units=6)))
+    net = content.build(ContentConfig(hidden=16, layers=3, n_units=6))
+    encoder = ContentEncoder(net, hiss_bands=8)
     audio = np.random.default_rng(0).standard_normal(50000).astype(np.float32) * 0.1
     whole = encoder(audio)
-    assert whole.shape == (6, -(-50000 // 320))
+    assert whole.shape == (14, -(-50000 // 320)) and np.abs(whole[6:]).max() > 0.1
     monkeypatch.setattr(content, "CHUNK_UNITS", 37)
     np.testing.assert_allclose(encoder(audio), whole, atol=1e-4)
 

@@ -53,7 +53,7 @@ class FeaturesConfig(Settings):
 class ModelConfig(Settings):
     """Shape of the acoustic model (channels, layers) and what its denoiser is trained to predict."""
 
-    n_units: int = 64
+    n_units: int = 72
     hidden: int = 256
     decoder_layers: int = 5
     denoiser_layers: int = 6

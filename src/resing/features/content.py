@@ -1,4 +1,8 @@
-"""What is sung: content units at 50 per second from our own small encoder."""
+"""What is sung: content units at 50 per second from our own small encoder.
+
+Vowels and voiced consonants are heard by a network that is blind to who sings. What hisses (s, f, t, k)
+says little of a singer and much of the word, so its colour is passed on as it is, in channels of its own.
+"""
 
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -21,17 +25,22 @@ N_MELS = 80
 N_FFT = 512
 MEL_HOP = UNIT_HOP // 2
 CHUNK_UNITS = 1000
+LOW_BANDS, HIGH_BANDS = 22, 40
+"""Mel bands below 900 Hz, and from 1.7 kHz on, whose energies are weighed to tell hiss from voice."""
+HISS_BELS, HISS_SLOPE = 0.05, 6.0
+"""The high band over the low one at which a sound counts half as hiss, in bels, and how sharply."""
 
 
 @dataclass(frozen=True)
 class ContentConfig:
-    """Shape of the content network."""
+    """Shape of the content network, and in how many bands the colour of hiss is told beside its units."""
 
     hidden: int = 288
     layers: int = 10
     n_units: int = 64
     left: int = 5
     right: int = 3
+    hiss_bands: int = 0
 
 
 def content_mel(audio: Tensor, warp: float = 1.0) -> Tensor:
@@ -54,6 +63,26 @@ def content_mel(audio: Tensor, warp: float = 1.0) -> Tensor:
     return (torch.log(filters.to(audio) @ spectrum.abs() + 1e-4) + 4.0) / 2.0
 
 
+def hiss(mel: Tensor, bands: int) -> Tensor:
+    """Colour of what hisses, and nothing where a voice sounds.
+
+    Args:
+        mel: `content_mel`, (B, 80, 2 * U).
+        bands: how many of equal width in mel; 80 is a multiple of it.
+
+    Returns:
+        Level of each band over the mean of all, on the scale of `content_mel`, times the share of hiss,
+        (B, bands, U).
+    """
+    batch, size, frames = mel.shape
+    paired = mel.reshape(batch, size, frames // 2, 2)
+    energy = (2.0 * (2.0 * paired - 4.0)).exp().mean(-1)
+    low, high = energy[:, :LOW_BANDS].sum(1), energy[:, HIGH_BANDS:].sum(1)
+    share = torch.sigmoid(HISS_SLOPE * (torch.log10((high + 1e-6) / (low + 1e-6)) - HISS_BELS))
+    colour = paired.mean(-1).reshape(batch, bands, size // bands, -1).mean(2)
+    return (colour - colour.mean(1, keepdim=True)) * share.unsqueeze(1)
+
+
 def build(config: ContentConfig) -> ContentNet:
     """An untrained network of the given shape."""
     return ContentNet(N_MELS, config.hidden, config.layers, config.n_units, config.left, config.right)
@@ -65,18 +94,27 @@ class ContentEncoder:
     Args:
         net: the trained network.
         encoder_id: short name and hash; a voice works only with the encoder it was trained on.
+        hiss_bands: channels of `hiss` that follow the network's own.
     """
 
-    def __init__(self, net: ContentNet, encoder_id: str = "untrained") -> None:
+    def __init__(self, net: ContentNet, encoder_id: str = "untrained", hiss_bands: int = 0) -> None:
         self.net, self.encoder_id = net.eval().requires_grad_(False), encoder_id
+        self.hiss_bands = hiss_bands
 
     @classmethod
     def load(cls, path: Path | str = EMBEDDED, device: str = "cpu") -> "ContentEncoder":
         """The encoder stored in `path`; by default the one that ships."""
         tensors, metadata = checkpoint.load(path, device)
-        net = build(ContentConfig(**metadata["content"])).to(device)
+        config = ContentConfig(**metadata["content"])
+        net = build(config).to(device)
         net.load_state_dict({n: t.float() for n, t in tensors.items()}, strict=True)
-        return cls(net, metadata["id"])
+        return cls(net, metadata["id"], config.hiss_bands)
+
+    def units(self, mel: Tensor) -> Tensor:
+        """Units (B, C, U) of `content_mel`, (B, 80, 2 * U): the network's channels, then those of `hiss`."""
+        if not self.hiss_bands:
+            return self.net(mel)
+        return torch.cat([self.net(mel), hiss(mel, self.hiss_bands)], dim=1)
 
     @torch.inference_mode()
     def __call__(self, audio: np.ndarray, warp: float = 1.0) -> np.ndarray:
@@ -96,7 +134,7 @@ class ContentEncoder:
             stop = min(start + CHUNK_UNITS, units)
             first, last = max(0, start - left), min(units, stop + right)
             piece = torch.from_numpy(audio[first * UNIT_HOP : last * UNIT_HOP].astype(np.float32))
-            out = self.net(content_mel(piece[None], warp))[0]
+            out = self.units(content_mel(piece[None], warp))[0]
             pieces.append(out[:, start - first : start - first + stop - start])
         return torch.cat(pieces, dim=1).numpy()
 
@@ -128,4 +166,5 @@ def save_content(path: Path, net: ContentNet, config: ContentConfig, **about: An
     """Write an encoder in half precision with its shape, id and what it was trained on."""
     tensors = {n: t.half() for n, t in net.state_dict().items()}
     encoder_id = f"resing-content-{checkpoint.tensors_hash(tensors)[:12]}"
+    encoder_id += f"-hiss{config.hiss_bands}" if config.hiss_bands else ""
     checkpoint.save(path, tensors, {"id": encoder_id, "content": asdict(config), **about})
