@@ -96,9 +96,13 @@ class ContentEncoder:
             stop = min(start + CHUNK_UNITS, units)
             first, last = max(0, start - left), min(units, stop + right)
             piece = torch.from_numpy(audio[first * UNIT_HOP : last * UNIT_HOP].astype(np.float32))
-            out = self.net(content_mel(piece[None], warp))[0]
+            out = self.units(piece[None], warp)[0]
             pieces.append(out[:, start - first : start - first + stop - start])
         return torch.cat(pieces, dim=1).numpy()
+
+    def units(self, audio: Tensor, warp: float) -> Tensor:
+        """Units of one window (B, N) without regard to its neighbours, (B, C, ceil(N / 320))."""
+        return self.net(content_mel(audio, warp))
 
 
 def to_grid(units: np.ndarray, times: np.ndarray) -> np.ndarray:
