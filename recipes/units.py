@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from corpus import Copies, Corpus
 
-from resing.features.content import ContentEncoder, content_mel
+from resing.features.content import ContentEncoder
 
 WARPS = (1.0, 0.88, 1.14)
 
@@ -37,12 +37,12 @@ def hear(job: tuple[Path, Path, int]) -> np.ndarray:
     corpus, copies, encoder = opened(*where)
     clip = corpus.clips[number]
     audio = torch.from_numpy(corpus.get(clip, "audio_16k").astype(np.float32) / 32768)[None]
-    mels = [content_mel(audio, warp) for warp in WARPS]
     copy = copies.get(clip)
-    if copy is not None:
-        mels.append(content_mel(torch.from_numpy(copy.astype(np.float32) / 32768)[None]))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        return encoder.units(torch.cat(mels)).transpose(1, 2).half().numpy()
+        units = [encoder.units(audio, warp) for warp in WARPS]
+        if copy is not None:
+            units.append(encoder.units(torch.from_numpy(copy.astype(np.float32) / 32768)[None]))
+    return torch.cat(units).transpose(1, 2).half().numpy()
 
 
 def main() -> None:

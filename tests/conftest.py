@@ -142,6 +142,19 @@ def _sung_phrase(notes: list[tuple[float, float]], sample_rate: int = 44100, **o
 
 
 @pytest.fixture
+def reader_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader of foreign checkpoints in this process; test_checkpoint_foreign.py shows the child."""
+    from resing import checkpoint_child, checkpoint_foreign
+
+    monkeypatch.setattr(checkpoint_child, "limit", lambda size: None)
+    monkeypatch.setattr(
+        checkpoint_foreign,
+        "_run",
+        lambda path, out, places: checkpoint_child.answer(str(path), str(out), list(places)) or "",
+    )
+
+
+@pytest.fixture
 def tiny_converter() -> "Converter":
     """A converter of small models that nobody trained, with the voice "tiny", 110 to 880 Hz."""
     import torch

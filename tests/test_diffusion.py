@@ -315,6 +315,54 @@ def test_evaluations_counts_the_network_calls(family: str, sampler: str, steps: 
 # ------------------------------------------------------------------------------------------ refusals
 
 
+@pytest.mark.parametrize(("interval", "wide", "narrow"), [(20, 1.0, 0.84), (10, 1.0, 0.94)])
+def test_plms_on_gaussian_data(interval: int, wide: float, narrow: float) -> None:
+    """Output std / true std for data std .3 and .05 at Diff-SVC's usual speed-ups."""
+    steps = diffusion.every_nth_step(1000, interval)
+    assert len(steps) == 1000 // interval and steps[0] == 1000 - interval and steps[-1] == 0
+    for std, expected in ((0.3, wide), (0.05, narrow)):
+        output = diffusion.plms(gaussian_denoiser(std), ZERO_AND_ONE, steps, SCHEDULE)
+        mean, spread = mean_and_std(output)
+        assert spread / std == pytest.approx(expected, abs=0.03)
+        assert mean == pytest.approx(MU, abs=0.02)
+
+
+def test_plms_converges_faster_than_ddim() -> None:
+    def error(sampler: Callable[..., Tensor], interval: int) -> float:
+        """Distance from the exact answer at step 0, which for Gaussian data is affine in the noise."""
+        steps, std = diffusion.every_nth_step(1000, interval), 0.3
+        start = torch.ones(1, 1, dtype=torch.float64)
+        alpha, sigma = diffusion.alpha_sigma(SCHEDULE, torch.tensor([steps[0], 0.0], dtype=torch.float64))
+        total = (alpha**2 * std**2 + sigma**2).sqrt()
+        exact = alpha[1] * MU + total[1] / total[0] * (1.0 - alpha[0] * MU)
+        return abs(sampler(gaussian_denoiser(std), start, steps, SCHEDULE).item() - exact.item())
+
+    fine, coarse = error(diffusion.plms, 10), error(diffusion.plms, 40)
+    assert fine < coarse / 8 and fine < error(diffusion.ddim, 10) / 10
+
+
+def test_ancestral_sampling_draws_from_the_data() -> None:
+    draws, random = 20_000, torch.Generator().manual_seed(0)
+
+    def noise(_: float) -> Tensor:
+        return torch.randn(draws, 1, generator=random, dtype=torch.float64)
+
+    steps = diffusion.every_nth_step(1000, 1)
+    output = diffusion.ancestral(gaussian_denoiser(0.3), noise(0), steps, SCHEDULE, noise)
+    assert output.mean().item() == pytest.approx(MU, abs=0.01)
+    assert output.std().item() == pytest.approx(0.3, rel=0.03)
+    held = diffusion.ancestral(gaussian_denoiser(0.3), noise(0), steps[-5:], SCHEDULE, noise, limit=0.5)
+    assert held.abs().max().item() <= 0.5
+
+
+def test_speed_ups_that_do_not_fit() -> None:
+    for interval in (0, 1000, 5000):
+        with pytest.raises(ConfigError, match=r"speed-up: got \d+, expected 1 to 999"):
+            diffusion.every_nth_step(1000, interval)
+    with pytest.raises(ValueError, match="must fall"):
+        diffusion.plms(gaussian_denoiser(0.3), ZERO_AND_ONE, [1.0, 2.0], SCHEDULE)
+
+
 def test_refusals() -> None:
     x = normal(1, 1)
     with pytest.raises(ConfigError, match="sampler: got 'plms', expected one of euler, heun, ddim"):

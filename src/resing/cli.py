@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from resing import __version__, cli_cache, cli_convert, cli_score, cli_train, cli_voice
+from resing import __version__, cli_cache, cli_convert, cli_models, cli_score, cli_train, cli_voice
 from resing.cli_output import Json, progress, say, show_json
 from resing.cli_told import describe
 from resing.errors import ResingError
@@ -33,6 +33,7 @@ app.command(cli_train.resume)
 app.command(cli_score.score)
 app.command(cli_score.compare)
 app.command(cli_cache.app)
+app.command(cli_models.app)
 
 
 @app.command

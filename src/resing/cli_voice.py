@@ -61,6 +61,8 @@ def show(name: str, /, *, json: Json = False) -> None:
         ),
         ("encoder", card.encoder_id),
         ("base", card.base_hash[:12]),
+        ("vocoder", card.vocoder_id),
+        ("imported", _origin(card)),
         ("created", card.created),
     ]
     show_table(["", ""], [[key, value] for key, value in facts if value])
@@ -123,6 +125,57 @@ def install(file: Path, /, *, replace: Annotated[bool, Flag] = False) -> None:
     say(f"Installed {card.name} ({card.licence}). Try it: resing demo --voice {card.name}")
 
 
+@app.command(name="import")
+def import_voice(
+    file: Path,
+    /,
+    *,
+    config: Path,
+    consent: str,
+    licence: str,
+    name: str = "",
+    whose: str = "",
+    source: str = "",
+    credit: str = "",
+    replace: Annotated[bool, Flag] = False,
+    json: Json = False,
+) -> None:
+    """Take over a Diff-SVC voice; nothing in its files is run.
+
+    Args:
+        file: model_ckpt_steps_N.ckpt.
+        config: the config.yaml beside it.
+        consent: how the person agreed to the voice, or why nobody has to.
+        licence: terms of the voice's use.
+        name: of the voice; by default the speaker that the config names.
+        whose: the person, character or synthesiser heard.
+        source: where the voice comes from.
+        credit: the line to print where the voice is used.
+        replace: take the place of a voice of the same name.
+    """
+    from resing import hub
+    from resing.features import hubert
+    from resing.importers import diff_svc
+    from resing.synthesis import vocoder_nsf
+
+    facts = diff_svc.Facts(consent, licence, name, whose, source, credit)
+    voice = diff_svc.read(file, config, facts)
+    path = diff_svc.install(voice, replace)
+    card = voice.card
+    if json:
+        show_json(card)
+    say(f"Imported {card.name}: {path}. {card.training['summary']}")
+    say(f"Not known: {card.training['unknown']}.")
+    encoder = hubert.MODELS[card.encoder_id]
+    if not hub.look(encoder).here:
+        say(f"It sings with the encoder {encoder}; get it: {hub.command(encoder)}")
+    if not hub.look(vocoder_nsf.NAME).here:
+        say(
+            f"It sounds through the vocoder that ships; for the one it was made with: "
+            f"{hub.command(vocoder_nsf.NAME)}"
+        )
+
+
 def _range(card: "VoiceCard") -> str:
     from resing.pitch import hz_to_semitones, note_name
 
@@ -133,3 +186,11 @@ def _range(card: "VoiceCard") -> str:
 
 def _languages(card: "VoiceCard") -> str:
     return ", ".join(card.languages) or "unstated"
+
+
+def _origin(card: "VoiceCard") -> str:
+    """Where an imported voice comes from, and what is not known of it."""
+    if not card.imported:
+        return ""
+    told = {key: card.training.get(key) for key in ("system", "file", "sha256", "unknown")}
+    return "from {system}, {file}, SHA-256 {sha256}; not known: {unknown}".format(**told)

@@ -8,9 +8,9 @@ import difflib
 import hashlib
 import json
 import math
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 
 class Settings(BaseModel):
@@ -65,6 +65,44 @@ class ModelConfig(Settings):
     adapter_rank: int = 16
 
 
+class DiffSvcConfig(Settings):
+    """Shape and arithmetic of a voice taken over from Diff-SVC, under this project's names.
+
+    Attributes:
+        audio: the signal its mels are of.
+        encoder: of the units it was trained on.
+        f0_min, f0_max: Hz; the pitches its table spreads over `f0_bins` - 1 rows.
+        pitches: rows of the table.
+        hidden: width of the units and the pitch vectors.
+        channels, layers, dilation_cycle: of the denoiser.
+        steps: of the noise schedule.
+        start_step: K_step: sampling starts from pure noise below this step.
+        speed_up: steps between two calls of the network that its maker set.
+    """
+
+    audio: AudioConfig
+    encoder: Literal["hubert-soft", "contentvec-256"]
+    f0_min: float = Field(gt=0, le=2000)
+    f0_max: float = Field(gt=0, le=10000)
+    f0_bins: int = Field(ge=8, le=4096)
+    pitches: int = Field(ge=8, le=4096)
+    hidden: int = Field(ge=1, le=1024)
+    channels: int = Field(ge=4, le=1024)
+    layers: int = Field(ge=1, le=64)
+    dilation_cycle: int = Field(ge=1, le=10)
+    steps: int = Field(ge=2, le=4000)
+    start_step: int = Field(ge=2, le=4000)
+    speed_up: int = Field(default=10, ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _fits_itself(self) -> Self:
+        if not self.f0_min < self.f0_max:
+            raise ValueError(f"f0_min {self.f0_min} Hz is not below f0_max {self.f0_max} Hz")
+        if self.start_step > self.steps or self.f0_bins > self.pitches or self.channels % 2:
+            raise ValueError("K_step, f0_bin or residual_channels do not fit the other settings")
+        return self
+
+
 class TrainingConfig(Settings):
     """How a voice is trained from the base model."""
 
@@ -88,7 +126,7 @@ class ConvertOptions(Settings):
     pitch_file: str | None = None
     tune: str | None = None
     tune_strength: float = Field(default=1.0, ge=0, le=1)
-    sampler: Literal["auto", "euler", "heun", "ddim", "dpm-solver++"] = "auto"
+    sampler: Literal["auto", "euler", "heun", "ddim", "dpm-solver++", "plms", "ancestral"] = "auto"
     steps: int = Field(default=2, ge=0, le=1000)
     temperature: float = Field(default=0.3, ge=0, le=1.5)
     dynamics: float = Field(default=1.0, ge=0, le=1)

@@ -24,7 +24,7 @@ from resing.conversion_output import Levelled, Levels, output_rate
 from resing.conversion_record import RENDERING, ConversionRecord
 from resing.conversion_take import Take
 from resing.errors import AudioError, ConfigError
-from resing.features import content
+from resing.features import content, hubert
 from resing.features.content import ContentEncoder
 from resing.features.extract import Features, open_recording
 from resing.features.heard import hear
@@ -32,10 +32,14 @@ from resing.features.melody_tracking import Doubt
 from resing.features.residue import LONG_REVERB_DB
 from resing.pitch_file import read_pitch
 from resing.pitch_tune import scale_tones
+from resing.synthesis import diff_svc, vocoder_nsf
+from resing.synthesis.diff_svc import DiffSvcModel
 from resing.synthesis.noise import frame_noise
 from resing.synthesis.vocoder import Vocoder
 from resing.voice import Voice
 
+IMPORTED_WINDOW_REACHES = 8
+"""Windows of an imported voice are at least so many times its networks' reach of many seconds."""
 SWITCH_FRAMES = 1
 """Frames by which sound reaches into silence, so that no onset is cut."""
 
@@ -53,8 +57,11 @@ class Converter:
 
     Args:
         voice: who sings.
-        vocoder: by default the one that ships.
-        encoder: by default the one that ships.
+        vocoder: by default the one that ships, or the one an imported voice was made for, if that is here.
+        encoder: by default the one that the voice was trained on.
+
+    Raises:
+        DownloadError: an imported voice needs an encoder that is not here; says how to get it.
     """
 
     def __init__(
@@ -62,8 +69,12 @@ class Converter:
     ) -> None:
         self.voice = voice
         self.acoustic = voice.acoustic
-        self.vocoder = vocoder or Vocoder.load()
-        self.encoder = encoder or content.embedded()
+        if voice.imported:
+            self.encoder = encoder or hubert.load(voice.imported.encoder)
+            self.vocoder = vocoder or vocoder_nsf.for_voice(voice.card.vocoder_id)
+        else:
+            self.encoder = encoder or content.embedded()
+            self.vocoder = vocoder or Vocoder.load()
 
     def convert(
         self,
@@ -152,6 +163,11 @@ class Converter:
             raise ConfigError(
                 f"the part ends at {end} s but starts at {options.start_seconds} s; swap --from and --to"
             )
+        if self.voice.imported:
+            given = options.model_fields_set
+            options = options.model_copy(
+                update={name: value for name, value in diff_svc.DEFAULTS.items() if name not in given}
+            )
         if options.sampler == "auto":
             options = options.model_copy(update={"sampler": self.acoustic.default_sampler()})
         self.acoustic.check_sampler(options.sampler)
@@ -191,8 +207,10 @@ class Converter:
         bit for bit whichever others are rendered; those in which nothing changed come from `take`.
         """
         frames, hop, sung = len(score.f0), self.voice.audio.hop_length, 0
-        size = max(1, round(options.window_seconds * self.voice.audio.frame_rate))
         reach = self.acoustic.halo_frames(options.sampler, options.steps) + self.vocoder.halo_frames
+        size = max(1, round(options.window_seconds * self.voice.audio.frame_rate))
+        if self.voice.imported:
+            size = max(size, IMPORTED_WINDOW_REACHES * reach)
         changed = take.changed(score.melody, reach) if take else np.ones(frames, bool)
         for start in range(0, frames, size):
             stop = min(start + size, frames)
@@ -228,6 +246,17 @@ class Converter:
     def _sample(self, score: Score, start: int, stop: int, options: ConvertOptions) -> torch.Tensor:
         """Mel of the frames start..stop, (1, M, T)."""
         heard, audio = score.features, self.voice.audio
+        if isinstance(self.acoustic, DiffSvcModel):
+            return self.acoustic.sing(
+                heard.units50,
+                score.f0,
+                start,
+                stop,
+                sampler=options.sampler,
+                steps=options.steps,
+                temperature=options.temperature,
+                seed=options.seed + 1,
+            )
         f0, voiced, loudness = (_batch(x[start:stop]) for x in (score.f0, heard.voiced, heard.loudness))
         return self.acoustic.sample(
             torch.from_numpy(heard.window(start, stop))[None],

@@ -9,16 +9,17 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from platformdirs import user_data_dir
 from safetensors import SafetensorError
 from torch import Tensor
 
 from resing import checkpoint
-from resing.config import AudioConfig, FeaturesConfig, ModelConfig
+from resing.config import AudioConfig, DiffSvcConfig, FeaturesConfig, ModelConfig
 from resing.errors import VoiceError
+from resing.hub import home
 from resing.nets.adapter import adapter_tensors, merge_adapters
-from resing.synthesis import acoustic
+from resing.synthesis import acoustic, diff_svc
 from resing.synthesis.acoustic import AcousticModel
+from resing.synthesis.diff_svc import DiffSvcModel
 from resing.voice_file import (
     NAME,
     Contents,
@@ -44,11 +45,6 @@ __all__ = [
 
 SUFFIX = ".safetensors"
 SHIPPED = Path(__file__).parent / "weights" / "voices"
-
-
-def home() -> Path:
-    """The user's folder: RESING_HOME, or the system's place for application data."""
-    return Path(os.environ.get("RESING_HOME") or user_data_dir("resing", appauthor=False))
 
 
 def user_folder() -> Path:
@@ -81,6 +77,7 @@ class Voice:
         adapters: its changes to the base model as `adapter_tensors` names them; none is allowed.
         merged: instead of adapters, all weights of the acoustic network (a full voice).
         features: how its recordings were heard.
+        imported: shape of a voice taken over from Diff-SVC, whose networks `merged` then holds.
 
     Attributes:
         speaker: (1, S) float32.
@@ -95,11 +92,12 @@ class Voice:
         adapters: dict[str, Tensor] | None = None,
         merged: dict[str, Tensor] | None = None,
         features: FeaturesConfig | None = None,
+        imported: DiffSvcConfig | None = None,
     ) -> None:
         if adapters and merged:
             raise ValueError("a voice holds adapters or merged weights, not both")
         self.card, self.model, self.audio = card, model, audio
-        self.features = features or FeaturesConfig()
+        self.features, self.imported = features or FeaturesConfig(), imported
         self.speaker = speaker.detach().cpu().float().reshape(1, -1)
         self.adapters = {n: t.detach().cpu().half() for n, t in (adapters or {}).items()}
         self.merged = {n: t.detach().cpu().float() for n, t in (merged or {}).items()}
@@ -110,8 +108,12 @@ class Voice:
         return bool(self.merged)
 
     @cached_property
-    def acoustic(self) -> AcousticModel:
+    def acoustic(self) -> AcousticModel | DiffSvcModel:
         """The acoustic model with this voice's changes merged in, built when first asked for."""
+        if self.imported:
+            taken_over = diff_svc.build(self.imported)
+            taken_over.load_state_dict(self.merged, strict=True)
+            return DiffSvcModel(taken_over, self.imported)
         if self.full:
             net = acoustic.build(self.model, self.audio)
             net.load_state_dict(self.merged, strict=True)
@@ -155,7 +157,14 @@ class Voice:
         adapters = {n.removeprefix("adapter."): t for n, t in stored.items() if n.startswith("adapter.")}
         merged = {n.removeprefix("net."): t for n, t in stored.items() if n.startswith("net.")}
         return cls(
-            card, contents.model, contents.audio, stored["speaker"], adapters, merged, contents.features
+            card,
+            contents.model,
+            contents.audio,
+            stored["speaker"],
+            adapters,
+            merged,
+            contents.features,
+            contents.diff_svc,
         )
 
     @staticmethod
@@ -217,6 +226,8 @@ class Voice:
 
     def merge(self) -> "Voice":
         """The same voice with the base model inside; it sings bit for bit the same."""
+        if self.full:
+            return self
         weights = self.acoustic.net.state_dict()
         return Voice(self.card, self.model, self.audio, self.speaker, merged=weights, features=self.features)
 
@@ -235,7 +246,7 @@ class Voice:
         for name, tensor in tensors.items():
             if not torch.isfinite(tensor).all():
                 raise VoiceError(f"voice {self.card.name}: {name} holds NaN or infinity; train it again")
-        contents = Contents(self.card, self.model, self.audio, self.features, tensors)
+        contents = Contents(self.card, self.model, self.audio, self.features, tensors, self.imported)
         try:
             checkpoint.save(Path(path), tensors, header(contents))
         except (OSError, SafetensorError) as error:

@@ -10,16 +10,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 from torch import Tensor
 
 from resing import checkpoint
-from resing.config import AudioConfig, FeaturesConfig, ModelConfig, explain
+from resing.config import AudioConfig, DiffSvcConfig, FeaturesConfig, ModelConfig, explain
 from resing.errors import VoiceError
 from resing.features import content
 from resing.nets.acoustic import AcousticNet
 from resing.nets.adapter import adapter_tensors, add_adapters
-from resing.synthesis import acoustic, vocoder
+from resing.synthesis import acoustic, diff_svc, vocoder
 
-FORMAT, VERSION = "resing-voice", 1
+FORMAT, VERSION, IMPORTED_VERSION = "resing-voice", 1, 2
 FULL_BAND_HZ = 22050.0
-MAX_VOICE_BYTES = 128 << 20
+MAX_VOICE_BYTES = 256 << 20
 ADAPTED = ("decoder", "denoiser", "film")
 """The parts of the acoustic network that a voice may change."""
 LIMITS = {  # largest shapes believed, so that a file cannot ask for endless time or memory
@@ -150,6 +150,7 @@ class Contents:
 
     Attributes:
         tensors: by name in the file: "speaker" (S,), then "adapter.*", or "net.*" in a full voice.
+        diff_svc: shape of a voice taken over from Diff-SVC, whose "net.*" are that system's; else None.
     """
 
     card: VoiceCard
@@ -157,18 +158,21 @@ class Contents:
     audio: AudioConfig
     features: FeaturesConfig
     tensors: dict[str, Tensor]
+    diff_svc: DiffSvcConfig | None = None
 
 
 def header(contents: Contents) -> dict[str, Any]:
     """The JSON that a voice file carries beside its tensors."""
+    imported = {"diff_svc": contents.diff_svc.model_dump()} if contents.diff_svc else {}
     return {
         "format": FORMAT,
-        "version": VERSION,
+        "version": IMPORTED_VERSION if imported else VERSION,
         "card": contents.card.model_dump(mode="json"),
         "model": contents.model.model_dump(),
         "audio": contents.audio.model_dump(),
         "features": contents.features.model_dump(),
         "content_hash": checkpoint.tensors_hash(contents.tensors),
+        **imported,
     }
 
 
@@ -184,7 +188,7 @@ def read_header(path: Path) -> dict[str, Any]:
     if metadata.get("format") != FORMAT:
         raise VoiceError(f"{path} is no voice (format {metadata.get('format')!r:.40}, expected {FORMAT!r})")
     version = metadata.get("version")
-    if version != VERSION:
+    if version != (IMPORTED_VERSION if "diff_svc" in metadata else VERSION):
         raise VoiceError(
             f"{path} has version {version!r:.20} of the voice format, this Resing reads {VERSION}; "
             "run: pip install --upgrade resing"
@@ -212,16 +216,23 @@ def read_contents(path: Path) -> Contents:
     model = _section(path, metadata, "model", ModelConfig)
     audio = _section(path, metadata, "audio", AudioConfig)
     features = _section(path, metadata, "features", FeaturesConfig)
+    imported = _section(path, metadata, "diff_svc", DiffSvcConfig) if "diff_svc" in metadata else None
     _check_limits(path, model)
     tensors, _ = checkpoint.load(path)
     full = any(name.startswith("net.") for name in tensors)
-    _check_installed(path, card, model, audio, full)
-    _check_tensors(path, tensors, model, audio, full)
+    if imported:
+        _check_imported(path, card, audio, imported)
+        expected = expected_imported(model, imported)
+    else:
+        _check_installed(path, card, model, audio, full)
+        changed = not full and any(name.startswith("adapter.") for name in tensors)
+        expected = expected_tensors(model, audio, adapters=changed, full=full)
+    _check_tensors(path, tensors, expected)
     if checkpoint.tensors_hash(tensors) != metadata.get("content_hash"):
         raise VoiceError(
             f"{path} is damaged: its weights are not those it was saved with; get the file again"
         )
-    return Contents(card, model, audio, features, tensors)
+    return Contents(card, model, audio, features, tensors, imported)
 
 
 def _section(path: Path, metadata: dict[str, Any], key: str, model: type[AnyModel]) -> AnyModel:
@@ -265,12 +276,14 @@ def _check_installed(path: Path, card: VoiceCard, model: ModelConfig, audio: Aud
         )
 
 
-def _check_tensors(
-    path: Path, tensors: dict[str, Tensor], model: ModelConfig, audio: AudioConfig, full: bool
-) -> None:
+def _check_imported(path: Path, card: VoiceCard, audio: AudioConfig, imported: DiffSvcConfig) -> None:
+    """The card of a voice taken over says so, and all around the voice is of the house."""
+    if card.encoder_id != imported.encoder or not card.imported or audio != AudioConfig():
+        raise VoiceError(f"{path}: its card and its settings contradict each other; import the voice again")
+
+
+def _check_tensors(path: Path, tensors: dict[str, Tensor], expected: Shapes) -> None:
     """Names, shapes and number formats are exactly those that the model needs."""
-    changed = not full and any(name.startswith("adapter.") for name in tensors)
-    expected = expected_tensors(model, audio, adapters=changed, full=full)
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors:
             raise VoiceError(f"{path} is damaged: tensor {name:.80} is missing; get the file again")
@@ -298,3 +311,11 @@ def expected_tensors(model: ModelConfig, audio: AudioConfig, adapters: bool, ful
             changes = adapter_tensors(net).items()
             expected |= {f"adapter.{n}": (tuple(p.shape), torch.float16) for n, p in changes}
     return expected
+
+
+def expected_imported(model: ModelConfig, imported: DiffSvcConfig) -> Shapes:
+    """As `expected_tensors`, for a voice taken over from Diff-SVC; its vector is not used."""
+    with torch.device("meta"):
+        net = diff_svc.build(imported).state_dict()
+    weights = {f"net.{name}": (tuple(tensor.shape), torch.float32) for name, tensor in net.items()}
+    return {"speaker": ((model.speaker_dim,), torch.float32)} | weights

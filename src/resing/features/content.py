@@ -110,12 +110,6 @@ class ContentEncoder:
         net.load_state_dict({n: t.float() for n, t in tensors.items()}, strict=True)
         return cls(net, metadata["id"], config.hiss_bands)
 
-    def units(self, mel: Tensor) -> Tensor:
-        """Units (B, C, U) of `content_mel`, (B, 80, 2 * U): the network's channels, then those of `hiss`."""
-        if not self.hiss_bands:
-            return self.net(mel)
-        return torch.cat([self.net(mel), hiss(mel, self.hiss_bands)], dim=1)
-
     @torch.inference_mode()
     def __call__(self, audio: np.ndarray, warp: float = 1.0) -> np.ndarray:
         """Units of mono audio at 16 kHz, in chunks whose joins leave no trace.
@@ -134,9 +128,15 @@ class ContentEncoder:
             stop = min(start + CHUNK_UNITS, units)
             first, last = max(0, start - left), min(units, stop + right)
             piece = torch.from_numpy(audio[first * UNIT_HOP : last * UNIT_HOP].astype(np.float32))
-            out = self.units(content_mel(piece[None], warp))[0]
+            out = self.units(piece[None], warp)[0]
             pieces.append(out[:, start - first : start - first + stop - start])
         return torch.cat(pieces, dim=1).numpy()
+
+    def units(self, audio: Tensor, warp: float = 1.0) -> Tensor:
+        """Units of one window (B, N) without regard to its neighbours, (B, C, ceil(N / 320))."""
+        mel = content_mel(audio, warp)
+        units = self.net(mel)
+        return torch.cat([units, hiss(mel, self.hiss_bands)], dim=1) if self.hiss_bands else units
 
 
 def to_grid(units: np.ndarray, times: np.ndarray) -> np.ndarray:

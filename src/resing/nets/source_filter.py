@@ -15,6 +15,24 @@ from torch import Tensor, nn
 from resing.nets.convnext import ConvNeXtBlock
 
 
+def cycles_at_samples(f0: Tensor, phase: Tensor, hop_length: int, sample_rate: int) -> tuple[Tensor, Tensor]:
+    """f0 in Hz and cycles at every sample, on straight lines between frame centres, each (B, T, hop_length).
+
+    Args:
+        f0: Hz at frame centres, (B, T).
+        phase: cycles at the start of each frame, (B, T).
+        hop_length: samples per frame.
+        sample_rate: Hz.
+    """
+    edges = F.pad(f0.unsqueeze(1), (1, 1), mode="replicate").squeeze(1)  # (B, T + 2)
+    half = hop_length // 2
+    ramp = (torch.arange(hop_length, device=f0.device, dtype=f0.dtype) + 0.5) / hop_length
+    first = edges[:, :-2, None] + (edges[:, 1:-1] - edges[:, :-2])[..., None] * (ramp[:half] + 0.5)
+    second = edges[:, 1:-1, None] + (edges[:, 2:] - edges[:, 1:-1])[..., None] * ramp[:half]
+    sample_f0 = torch.cat([first, second], dim=-1)  # (B, T, hop)
+    return sample_f0, phase.unsqueeze(-1) + sample_f0.cumsum(-1) / sample_rate
+
+
 def pulse_train(f0: Tensor, phase: Tensor, hop_length: int, sample_rate: int) -> Tensor:
     """Unit-power sum of all harmonics of f0 below the Nyquist frequency, in closed form.
 
@@ -30,13 +48,7 @@ def pulse_train(f0: Tensor, phase: Tensor, hop_length: int, sample_rate: int) ->
         (B, T * hop_length).
     """
     batch, frames = f0.shape
-    edges = F.pad(f0.unsqueeze(1), (1, 1), mode="replicate").squeeze(1)  # (B, T + 2)
-    half = hop_length // 2
-    ramp = (torch.arange(hop_length, device=f0.device, dtype=f0.dtype) + 0.5) / hop_length
-    first = edges[:, :-2, None] + (edges[:, 1:-1] - edges[:, :-2])[..., None] * (ramp[:half] + 0.5)
-    second = edges[:, 1:-1, None] + (edges[:, 2:] - edges[:, 1:-1])[..., None] * ramp[:half]
-    sample_f0 = torch.cat([first, second], dim=-1)  # (B, T, hop)
-    cycles = phase.unsqueeze(-1) + sample_f0.cumsum(-1) / sample_rate
+    sample_f0, cycles = cycles_at_samples(f0, phase, hop_length, sample_rate)
     angle = 2 * math.pi * (cycles - cycles.round())
     harmonics = torch.floor(0.5 * sample_rate / sample_f0)
     half_sine = torch.sin(angle / 2)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resing.errors import DatasetError
+from resing.errors import DatasetError, VoiceError
 from resing.scoring import metrics
 from resing.scoring.clip import HEARING_RATE, Clip, speaker_vectors
 from resing.synthesis import acoustic
@@ -109,13 +109,19 @@ class Target:
     @cached_property
     def model(self) -> AcousticModel:
         """The model whose speaker encoder listens: the one that the voice was made with."""
-        return self.voice.acoustic if self.voice.full else AcousticModel.load(acoustic.EMBEDDED)
+        own = self.voice.acoustic if self.voice.full else None
+        return own if isinstance(own, AcousticModel) else AcousticModel.load(acoustic.EMBEDDED)
 
     @property
     def reference(self) -> np.ndarray:
         """The vector that stands for the voice, of length one, (S,): its recordings' or the voice file's."""
         if self.recordings is not None:
             return self.recordings.centroid
+        if self.voice.imported:
+            raise VoiceError(
+                f"the voice {self.name} comes from another system and says nothing about its sound; give its "
+                "recordings to compare with"
+            )
         return metrics.unit(self.voice.speaker[0].numpy())
 
     def vectors(self, clip: Clip, active: np.ndarray) -> np.ndarray:

@@ -13,7 +13,8 @@ of x alone, so nothing here widens a receptive field: a sampler's halo is the ne
 `evaluations`. All is deterministic given the noise passed in, and gradients are the caller's choice.
 
 References: Ho et al. 2020 (arXiv 2006.11239), Song et al. 2021 (2010.02502), Salimans & Ho 2022
-(2202.00512), Liu et al. 2022 (2209.03003), Lu et al. 2022 (2211.01095), Albergo et al. 2023 (2310.03725).
+(2202.00512), Liu et al. 2022 (2209.03003), Lu et al. 2022 (2211.01095), Albergo et al. 2023 (2310.03725),
+Liu et al. 2022 (PNDM, 2202.09778).
 """
 
 import math
@@ -301,8 +302,7 @@ def _solve(
     DPM-Solver++ (Lu et al. 2022, algorithm 2), since its alpha' (1 - e^-h) is alpha' - alpha sigma' / sigma.
     The last step goes to (1, 0), that is to x0 itself, and so is always of first order.
     """
-    if not steps or any(later >= earlier for earlier, later in pairwise(steps)):
-        raise ValueError(f"steps must fall and hold at least one entry, got {list(steps)}")
+    _require_falling(steps)
     grid = torch.tensor(steps, dtype=torch.float64)
     log_snr = [*log_snr_at(schedule, grid).tolist(), math.inf]
     alphas, sigmas = (level.tolist() for level in alpha_sigma(schedule, grid))
@@ -317,6 +317,87 @@ def _solve(
         x = carry * x + (alphas[i + 1] - alphas[i] * carry) * aim
         previous = x0
     return x
+
+
+def every_nth_step(count: int, interval: int) -> list[float]:
+    """The multiples of `interval` below `count`, falling to 0: the steps of Diff-SVC at that speed-up."""
+    if not 1 <= interval < count:
+        raise ConfigError(f"speed-up: got {interval}, expected 1 to {count - 1}; choose more --steps")
+    return [float(k) for k in reversed(range(0, count, interval))]
+
+
+def plms(denoise: Denoiser, x: Tensor, steps: Sequence[float], schedule: NoiseSchedule) -> Tensor:
+    """x (B, ...) carried from steps[0] to steps[-1], where it counts as clean (Liu et al. 2022, 2202.09778).
+
+    Pseudo linear multistep: the noise is extrapolated over the last four calls by Adams-Bashforth, which
+    wants evenly spaced steps (`every_nth_step`); the first step looks ahead once, the last needs no call.
+    """
+    _require_falling(steps)
+    bars = (2 * log_snr_at(schedule, torch.tensor(steps, dtype=torch.float64))).sigmoid().tolist()
+
+    def noise(x: Tensor, k: float) -> Tensor:
+        return from_x0(denoise(x, _clock(k, x)), x, k, schedule, "eps")
+
+    past: list[Tensor] = []
+    for i, (k, k_next) in enumerate(pairwise(steps)):
+        here = noise(x, k)
+        if past:
+            weights = _ADAMS_BASHFORTH[len(past) + 1]
+            slope = sum((w * e for w, e in zip(weights, [here, *past], strict=True)), torch.zeros_like(x))
+        else:
+            slope = (here + noise(_transfer(x, here, bars[i], bars[i + 1]), k_next)) / 2
+        x = _transfer(x, slope, bars[i], bars[i + 1])
+        past = [here, *past][:3]
+    return x
+
+
+_ADAMS_BASHFORTH: Final = {
+    2: (3 / 2, -1 / 2),
+    3: (23 / 12, -16 / 12, 5 / 12),
+    4: (55 / 24, -59 / 24, 37 / 24, -9 / 24),
+}
+
+
+def _transfer(x: Tensor, noise: Tensor, bar: float, bar_next: float) -> Tensor:
+    """x moved from alpha_bar to the next along its noise (Liu et al. 2022, 2202.09778, eq. 11)."""
+    root, root_next = math.sqrt(bar), math.sqrt(bar_next)
+    of_x = 1 / (root * (root + root_next))
+    of_noise = 1 / (root * (math.sqrt((1 - bar_next) * bar) + math.sqrt((1 - bar) * bar_next)))
+    return x + (bar_next - bar) * (of_x * x - of_noise * noise)
+
+
+def ancestral(
+    denoise: Denoiser,
+    x: Tensor,
+    steps: Sequence[float],
+    schedule: NoiseSchedule,
+    noise: Callable[[float], Tensor],
+    limit: float = math.inf,
+) -> Tensor:
+    """Clean data from x (B, ...) at steps[0] by drawing from the posterior (Ho et al. 2020, eq. 6 and 7).
+
+    Args:
+        denoise: the denoiser.
+        x: (B, ...).
+        steps: falling; every step of the schedule for the sampler as published.
+        schedule: the noise schedule.
+        noise: standard normal (B, ...) to add on the way down to a step.
+        limit: the clean data is held within -limit .. limit.
+    """
+    _require_falling(steps)
+    bars = (2 * log_snr_at(schedule, torch.tensor(steps, dtype=torch.float64))).sigmoid().tolist()
+    for i, (k, k_next) in enumerate(pairwise(steps)):
+        bar, bar_next = bars[i], bars[i + 1]
+        x0 = denoise(x, _clock(k, x)).clamp(-limit, limit)
+        beta = 1 - bar / bar_next
+        mean = math.sqrt(bar_next) * beta * x0 + math.sqrt(bar / bar_next) * (1 - bar_next) * x
+        x = mean / (1 - bar) + math.sqrt(beta * (1 - bar_next) / (1 - bar)) * noise(k_next)
+    return denoise(x, _clock(steps[-1], x)).clamp(-limit, limit)
+
+
+def _require_falling(steps: Sequence[float]) -> None:
+    if not steps or any(later >= earlier for earlier, later in pairwise(steps)):
+        raise ValueError(f"steps must fall and hold at least one entry, got {list(steps)}")
 
 
 # ------------------------------------------------------------------------------------------ samplers

@@ -12,6 +12,7 @@ from torch import Tensor
 from resing import checkpoint
 from resing.audio.mel import hz_to_mel
 from resing.config import AudioConfig
+from resing.nets.nsf_hifigan import NSFHiFiGAN
 from resing.nets.source_filter import SourceFilter
 from resing.synthesis.noise import frame_noise
 
@@ -101,7 +102,9 @@ class Vocoder:
         vocoder_id: short name and hash, stored in voices.
     """
 
-    def __init__(self, net: SourceFilter, audio: AudioConfig, vocoder_id: str = "untrained") -> None:
+    def __init__(
+        self, net: SourceFilter | NSFHiFiGAN, audio: AudioConfig, vocoder_id: str = "untrained"
+    ) -> None:
         self.net, self.audio, self.vocoder_id = net.eval().requires_grad_(False), audio, vocoder_id
 
     @classmethod
