@@ -28,15 +28,15 @@ FLOORS = {
     "importers": 4,
     "pitch": 4,
     "voice": 4,
-    "conversion": 5,
     "scoring": 5,
-    "song": 6,
-    "training": 6,
-    "cli": 7,
-    "live": 7,
-    "web": 7,
-    "__init__": 8,
-    "__main__": 8,
+    "conversion": 6,
+    "song": 7,
+    "training": 7,
+    "cli": 8,
+    "live": 8,
+    "web": 8,
+    "__init__": 9,
+    "__main__": 9,
 }
 LODGERS = {"demo": "cli", "errors": "config", "whole": "config"}  # files that live in a room of another name
 FACES = {"cli", "__main__"}  # may print and exit
