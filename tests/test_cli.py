@@ -463,12 +463,21 @@ def test_a_melody_is_written_edited_and_sung(
 
 def test_doubts_are_told_where_there_are_many(capsys: pytest.CaptureFixture[str]):
     doubt = {"start_seconds": 61.0, "end_seconds": 63.0, "reason": "several notes at once"}
-    record = types.SimpleNamespace(doubts=[doubt], reverberant=True, seconds=60.0)
+    record = types.SimpleNamespace(
+        doubts=[doubt], reverberant=True, seconds=60.0, options={"dereverb": False}
+    )
     cli_told.tell_doubts(record)
     told = capsys.readouterr().err
-    assert "long reverb" in told and "for 2.0 s" in told and "1:01-1:03: several notes at once" in told
+    assert (
+        "long reverb; --dereverb" in told
+        and "for 2.0 s" in told
+        and "1:01-1:03: several notes at once" in told
+    )
     cli_told.tell_doubts(types.SimpleNamespace(doubts=[doubt], reverberant=False, seconds=600.0))
     assert capsys.readouterr().err == ""
+    record.options["dereverb"] = True
+    cli_told.tell_doubts(record)
+    assert "still have a long reverb" in capsys.readouterr().err
 
 
 # -- voices

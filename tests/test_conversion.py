@@ -22,7 +22,7 @@ from resing.synthesis.acoustic import AcousticModel
 
 AUDIO = AudioConfig()
 MODEL = ModelConfig(n_units=6, hidden=16, decoder_layers=1, denoiser_layers=1, speaker_dim=8)
-FAST = ConvertOptions(steps=1, window_seconds=0.7)
+FAST = ConvertOptions(steps=1, window_seconds=0.7, retries=0)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from resing.voice import Voice, VoiceCard
 
 AUDIO, RATE = AudioConfig(), 44100
 MODEL = ModelConfig(n_units=6, hidden=16, decoder_layers=1, denoiser_layers=1, speaker_dim=8)
-OPTIONS = ConvertOptions(steps=1, window_seconds=0.7, transpose=0.0)
+OPTIONS = ConvertOptions(steps=1, window_seconds=0.7, transpose=0.0, retries=0)
 PHRASES = [(220.0, 0.8), (0.0, 0.4), (330.0, 0.9), (0.0, 0.4), (262.0, 0.7), (294.0, 0.7), (0.0, 0.4)]
 
 

@@ -150,7 +150,9 @@ def test_moved_notes_are_no_wrong_notes(song: Path, tmp_path: Path, sung_phrase:
     assert card.figure("f0_rmse_cents").value < 5.0 and card.moved == (note,)
     assert "octave_share" not in flagged(card)
     told = [f for f in card.findings if "A4" in f.text]
-    assert told[0].text == "the melody breaks: the note A4 is above this voice's range and is sung as A3"
+    assert told[0].text == (
+        "the melody breaks: the note A4 is above this voice's range and is sung an octave lower, as A3"
+    )
     assert (told[0].start_seconds, told[0].end_seconds) == (1.5, 2.4)
     record(out, transpose=0.0)
     assert "octave_share" in flagged(score(out, song))

@@ -13,7 +13,7 @@ from resing.scoring.figures import Voices
 from resing.scoring.pair import Pair
 from resing.scoring.score import score_pair
 from resing.scoring.target import Target
-from resing.scoring.wording import TEXTS, Heard, Note
+from resing.scoring.wording import TEXTS, Heard, Note, moved_text
 
 RATE = 44100
 MELODY = [(0.0, 0.2), (330.0, 1.5), (0.0, 0.5), (440.0, 1.5), (0.0, 0.5), (392.0, 1.5), (0.0, 0.3)]
@@ -228,6 +228,30 @@ def test_weakness_grows_with_findings():
 )
 def test_the_words(kind: str, heard: Heard, text: str):
     assert TEXTS[kind](heard) == text
+
+
+@pytest.mark.parametrize(
+    ("sung", "down", "told"),
+    [
+        ("D#4", 12, "above this voice's range and is sung an octave lower, as D#4"),
+        ("D#6", -12, "below this voice's range and is sung an octave higher, as D#6"),
+        ("B4", 4, "above this voice's range and is sung as B4, the nearest note that it has"),
+        ("D#5", 0, "outside this voice's range and is sung all the same"),
+    ],
+)
+def test_the_words_for_notes_outside_the_range(sung: str, down: int, told: str):
+    assert moved_text("D#5", sung, down).removeprefix("the melody breaks: ") == f"the note D#5 is {told}"
+    assert moved_text("D#5", sung, down).startswith("the melody breaks") == (down != 0)
+
+
+def test_a_note_that_is_kept_is_told_but_is_no_fault(source: Clip):
+    note = {"start_seconds": 2.2, "end_seconds": 3.7, "note": "A4", "sung": "A4"}
+    kept = Pair(source, Clip("out", source.audio, RATE), 0.0, (note,))
+    findings = score_pair(kept, None, lambda *_: None).findings
+    assert [f.text for f in findings] == [
+        "the note A4 is outside this voice's range and is sung all the same"
+    ]
+    assert findings[0].severity == timeline.LEAST_SEVERITY
 
 
 def test_every_kind_has_words_and_a_scale():

@@ -90,6 +90,12 @@ class Singing:
         float | None, _plain("end here, as m:ss or seconds.", name="--to", metavar="TIME", converter=_time)
     ] = None
     seed: Annotated[int | None, _option("seed", "another number gives another take.")] = None
+    retries: Annotated[
+        int | None, _option("retries", "how often a phrase that comes out breathy or rough is tried again.")
+    ] = None
+    retry_budget: Annotated[
+        float | None, _option("retry_budget", "times the work of singing that trying again may take.")
+    ] = None
     steps: Annotated[int | None, _option("steps", "of the sampler: more is slower, 0 skips it.")] = None
     temperature: Annotated[
         float | None, _option("temperature", "noise that the sampler starts from: less is calmer.")
@@ -104,6 +110,10 @@ class Singing:
             "out_of_range",
             "notes the voice does not have: keep them, fold them by octaves, or clamp them to its limit.",
         ),
+    ] = None
+    dereverb: Annotated[
+        bool | None,
+        _plain("hear the lead without its late reverb; the mix gives it back.", negative=""),
     ] = None
     pitch_file: Annotated[
         Path | None, _plain("sing this melody, an edited --pitch-out; only what changed is sung anew.")

@@ -25,6 +25,7 @@ def describe(record: "ConversionRecord") -> None:
     if len(places) > WEAK_PLACES:
         say(f"  and {len(places) - WEAK_PLACES} more, see {record.out}.json; try another --transpose.")
     tell_doubts(record)
+    tell_retakes(record)
     for words in (record.song or {}).get("mix_words", ()):
         say(f"  {words}")
     if record.limited_db >= 0.1:
@@ -36,8 +37,10 @@ def describe(record: "ConversionRecord") -> None:
 
 def tell_doubts(record: "ConversionRecord") -> None:
     """The longest stretches where the note that was heard is not sure, and how to put them right."""
-    if record.reverberant:
-        say("The vocals have a long reverb; a drier recording would be sung more clearly.")
+    if record.reverberant and record.options.get("dereverb"):
+        say("The vocals still have a long reverb; a drier recording would be sung more clearly.")
+    elif record.reverberant:
+        say("The vocals have a long reverb; --dereverb, or a drier recording, would be sung more clearly.")
     doubts = sorted(record.doubts, key=lambda d: d["start_seconds"] - d["end_seconds"])
     seconds = sum(doubt["end_seconds"] - doubt["start_seconds"] for doubt in doubts)
     if seconds < DOUBT_SHARE * record.seconds:
@@ -45,6 +48,37 @@ def tell_doubts(record: "ConversionRecord") -> None:
     say(f"Not sure of the notes for {seconds:.1f} s; --pitch-out FILE.csv and --pitch-file correct them:")
     for doubt in doubts[:WEAK_PLACES]:
         say(f"  {clock(doubt['start_seconds'])}-{clock(doubt['end_seconds'])}: {doubt['reason']}")
+
+
+def tell_retakes(record: "ConversionRecord") -> None:
+    """The phrases that were sung again, those that gained most first, and what it gained."""
+    tried = [retake for retake in record.retakes if retake["tries"]]
+    tried.sort(key=lambda retake: retake["left_seconds"] - retake["weak_seconds"])
+    for retake in tried[:WEAK_PLACES]:
+        say(f"  {retake_text(retake)}")
+    if len(tried) > WEAK_PLACES:
+        better = sum(retake["replaced"] for retake in tried)
+        say(f"  {len(tried)} phrases were tried again, {better} came out better; see {record.out}.json.")
+    if left := len(record.retakes) - len(tried):
+        say(f"  {left} more weak phrases were not tried again; --retry-budget gives them time.")
+
+
+def retake_text(retake: dict[str, Any]) -> str:
+    """A phrase that was sung again, in a few words.
+
+    Args:
+        retake: a `conversion_retakes.Retake` as a record keeps it.
+    """
+    times = f"{clock(retake['start_seconds'])}-{clock(retake['end_seconds'])}"
+    tries = "once" if retake["tries"] == 1 else f"{retake['tries']} times"
+    told = f"{times} tried again {tries}: {retake['fault']} for {retake['weak_seconds']:.1f} s"
+    if not retake["replaced"]:
+        return f"{told}, no better"
+    measure = {"breathy": "HNR", "rough": "CPP"}[retake["fault"]]
+    return (
+        f"{told}, now {retake['left_seconds']:.1f} s; "
+        f"{measure} {retake['before_db']:.1f} -> {retake['after_db']:.1f} dB"
+    )
 
 
 def range_text(found: dict[str, Any]) -> str:

@@ -123,6 +123,7 @@ class ConvertOptions(Settings):
 
     transpose: float | Literal["auto", "octaves"] = "auto"
     out_of_range: Literal["keep", "fold", "clamp"] = "fold"
+    dereverb: bool = False
     pitch_file: str | None = None
     tune: str | None = None
     tune_strength: float = Field(default=1.0, ge=0, le=1)
@@ -131,6 +132,8 @@ class ConvertOptions(Settings):
     temperature: float = Field(default=0.3, ge=0, le=1.5)
     dynamics: float = Field(default=1.0, ge=0, le=1)
     seed: int = 0
+    retries: int = Field(default=1, ge=0, le=20)
+    retry_budget: float = Field(default=0.75, ge=0)
     start_seconds: float = Field(default=0.0, ge=0)
     end_seconds: float | None = None
     window_seconds: float = Field(default=15.0, gt=0)

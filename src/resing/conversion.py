@@ -20,19 +20,21 @@ from resing import __version__, cache, checkpoint, conversion_take, pitch
 from resing.audio import files
 from resing.config import ConvertOptions
 from resing.conversion_melody import Score, arrange, check_pitch_out, save_melody
-from resing.conversion_output import Levelled, Levels, output_rate
+from resing.conversion_output import Levelled, gate_of, output_rate
 from resing.conversion_record import RENDERING, ConversionRecord
+from resing.conversion_retakes import Rendering, Retake, Settled
 from resing.conversion_take import Take
 from resing.errors import AudioError, ConfigError
 from resing.features import content, hubert
 from resing.features.content import ContentEncoder
-from resing.features.extract import Features, open_recording
+from resing.features.dereverb import dry_copy
+from resing.features.extract import Features, Recording, open_recording
 from resing.features.heard import hear
 from resing.features.melody_tracking import Doubt
 from resing.features.residue import LONG_REVERB_DB
 from resing.pitch_file import read_pitch
 from resing.pitch_tune import scale_tones
-from resing.synthesis import diff_svc, vocoder_nsf
+from resing.synthesis import diff_svc, diffusion, vocoder_nsf
 from resing.synthesis.diff_svc import DiffSvcModel
 from resing.synthesis.noise import frame_noise
 from resing.synthesis.vocoder import Vocoder
@@ -40,8 +42,8 @@ from resing.voice import Voice
 
 IMPORTED_WINDOW_REACHES = 8
 """Windows of an imported voice are at least so many times its networks' reach of many seconds."""
-SWITCH_FRAMES = 1
-"""Frames by which sound reaches into silence, so that no onset is cut."""
+WORK_BESIDE = 5
+"""Work per frame beside the denoiser's, in evaluations of it."""
 
 
 class ProgressCallback(Protocol):
@@ -84,7 +86,7 @@ class Converter:
         progress: ProgressCallback | None = None,
         *,
         pitch_out: Path | str | None = None,
-        levels: Levels | None = None,
+        settled: Settled | None = None,
         source_starts: float = 0.0,
     ) -> ConversionRecord:
         """Sing `source` in the voice; the output and its record appear whole or not at all.
@@ -96,9 +98,10 @@ class Converter:
             source: a cappella vocals, any audio file.
             out: .wav, .flac, .mp3, .ogg or .opus.
             options: how to sing.
-            progress: told of the stages "listen" and "sing".
+            progress: told of the stages "listen" and "sing", before them "dereverb" where that is asked for,
+                after them "retry" where phrases came out weak.
             pitch_out: .csv file to write the melody to that was heard, to be edited and given back.
-            levels: of another rendering of the same song, as loud as which this one shall be.
+            settled: of another rendering of the same song: the same level, and its choice of phrases.
             source_starts: second of the song at which `source` begins; all other times are the song's.
 
         Raises:
@@ -115,7 +118,7 @@ class Converter:
         writer = files.AudioWriter(out, output_rate(recording.sample_rate, out), len(recording.weights))
         digest = checkpoint.file_hash(source)
         with watch("listen"):
-            features = self._listen(source, digest, part, tell)
+            recording, features = self._listen(source, digest, part, options.dereverb, tell)
         limits = pitch.voice_range(self.voice.card.range_hz, self.voice.card.f0_histogram)
         score, options, moved = arrange(features, limits, options, table)
         name = self._take_name(digest, options) if table or pitch_out else None
@@ -123,12 +126,18 @@ class Converter:
         with _scratch_beside(out) as scratch:
             with watch("sing"):
                 sung = self._render(score, options, scratch, tell, take)
+                if name:
+                    conversion_take.keep_samples(name, scratch)
+                made = scratch, score, features, recording, options
+                rendering = Rendering(*made, self.render_window, self.work)
+                retakes = self._sing_again(rendering, take, settled, tell)
             with watch("write"):
-                kept = take.levels if take and sung < len(score.f0) else None
-                levelled = Levelled.like(score.features, scratch, options.dynamics, levels or kept)
+                kept = take.settled.levels if take and sung < len(score.f0) else None
+                levels = settled.levels if settled and settled.levels else kept
+                levelled = Levelled.like(score.features, scratch, options.dynamics, levels)
                 levelled.write(writer)
                 if name:
-                    conversion_take.keep(name, score.melody, scratch, levelled.levels)
+                    conversion_take.keep(name, score.melody, Settled(levelled.levels, retakes))
         if pitch_out:
             save_melody(pitch_out, score.features, options.start_seconds)
         facts: dict[str, Any] = {
@@ -140,6 +149,7 @@ class Converter:
             "doubts": [_in_song(doubt, options.start_seconds) for doubt in features.doubts],
             "reverberant": features.fall_db > LONG_REVERB_DB,
             "sung_seconds": round(sung / self.voice.audio.frame_rate, 3),
+            "retakes": [asdict(retake) for retake in retakes],
         }
         record = self._record(facts, options, moved, levelled, watch.times)
         record.save()
@@ -174,17 +184,28 @@ class Converter:
         return options
 
     def _listen(
-        self, source: Path | str, digest: str, part: tuple[float, float | None], tell: ProgressCallback
-    ) -> Features:
-        return hear(
+        self,
+        source: Path | str,
+        digest: str,
+        part: tuple[float, float | None],
+        dereverb: bool,
+        tell: ProgressCallback,
+    ) -> tuple[Recording, Features]:
+        """What is heard, the source or a copy of it without late reverb, and what is heard in it."""
+        if dereverb:
+            source = dry_copy(source, digest, part, lambda share: tell("dereverb", share, 1.0))
+            digest, part = checkpoint.file_hash(source), (0.0, None)
+        voice, encoder = self.voice, self.encoder
+        features = hear(
             source,
             digest,
             part,
-            self.voice.audio,
-            self.voice.features,
-            self.encoder,
+            voice.audio,
+            voice.features,
+            encoder,
             lambda share: tell("listen", share, 1.0),
         )
+        return open_recording(source, *part), features
 
     def _take_name(self, digest: str, options: ConvertOptions) -> str:
         """Hash of all that decides a rendering except its melody."""
@@ -207,8 +228,10 @@ class Converter:
         bit for bit whichever others are rendered; those in which nothing changed come from `take`.
         """
         frames, hop, sung = len(score.f0), self.voice.audio.hop_length, 0
-        reach = self.acoustic.halo_frames(options.sampler, options.steps) + self.vocoder.halo_frames
-        size = max(1, round(options.window_seconds * self.voice.audio.frame_rate))
+        reach, size = (
+            self._reach(options),
+            max(1, round(options.window_seconds * self.voice.audio.frame_rate)),
+        )
         if self.voice.imported:
             size = max(size, IMPORTED_WINDOW_REACHES * reach)
         changed = take.changed(score.melody, reach) if take else np.ones(frames, bool)
@@ -226,10 +249,36 @@ class Converter:
             tell("sing", stop, frames)
         return sung
 
+    def _sing_again(
+        self,
+        rendering: Rendering,
+        take: Take | None,
+        settled: Settled | None,
+        tell: ProgressCallback,
+    ) -> tuple[Retake, ...]:
+        """Replace weak phrases: those that are settled, or those that a take kept and what is found now."""
+        if settled is not None:
+            rendering.lay(settled.retakes)
+            return settled.retakes
+        known: tuple[Retake, ...] = ()
+        if take:
+            reach = self._reach(rendering.again(1))
+            known = take.settled.unchanged(take.changed(rendering.score.melody, reach)).retakes
+        return rendering.sing_again(known, lambda share: tell("retry", share, 1.0))
+
+    def _reach(self, options: ConvertOptions) -> int:
+        """Frames on each side that a frame depends on."""
+        return self.acoustic.halo_frames(options.sampler, options.steps) + self.vocoder.halo_frames
+
+    def work(self, frames: int, options: ConvertOptions) -> float:
+        """What rendering so many frames in one go costs, in evaluations of the denoiser on one frame."""
+        evaluations = diffusion.evaluations(options.sampler, options.steps) if options.steps else 0
+        return (frames + 2 * self._reach(options)) * (WORK_BESIDE + evaluations)
+
     def render_window(self, score: Score, start: int, stop: int, options: ConvertOptions) -> np.ndarray:
         """Samples of the frames start..stop, the same whatever the window, (n,) float32."""
         frames, hop = len(score.f0), self.voice.audio.hop_length
-        gate = _gate(score.features.silent, start, stop, hop)
+        gate = gate_of(score.features.silent, start, stop, hop)
         if not gate.any():
             return gate
         inner = max(0, start - self.vocoder.halo_frames), min(frames, stop + self.vocoder.halo_frames)
@@ -374,14 +423,3 @@ def _scratch_beside(out: Path) -> Iterator[BinaryIO]:
         raise AudioError(
             f"{out}: cannot be written ({error.strerror}); free some space or write to another disk"
         ) from error
-
-
-def _gate(silent: np.ndarray, start: int, stop: int, hop: int) -> np.ndarray:
-    """0 where the source is silent, 1 elsewhere, with ramps of one frame, (samples,) float32."""
-    first, last = max(0, start - SWITCH_FRAMES - 1), min(len(silent), stop + SWITCH_FRAMES + 1)
-    sounding = (~silent[first:last]).astype(np.float32)
-    for _ in range(SWITCH_FRAMES):
-        wide = np.pad(sounding, 1)
-        sounding = np.maximum(np.maximum(wide[:-2], wide[2:]), sounding)
-    centres = (np.arange(first, last) + 0.5) * hop
-    return np.interp(np.arange(start * hop, stop * hop) + 0.5, centres, sounding).astype(np.float32)

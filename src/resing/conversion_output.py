@@ -17,6 +17,8 @@ HIGHEST_PEAK = 0.98
 KEPT_RATES = (44100, 48000)
 """Rates of the source that the output keeps; any other becomes the house rate."""
 BLOCK_FRAMES = 512
+SWITCH_FRAMES = 1
+"""Frames by which sound reaches into silence, so that no onset is cut."""
 
 
 def output_rate(source_rate: int, out: Path) -> int:
@@ -119,3 +121,14 @@ def _write(writer: files.AudioWriter, mono: np.ndarray, balance: np.ndarray) -> 
     if mono.shape[1]:
         writer.write(np.clip(balance * mono, -1.0, 1.0))
     return mono.shape[1]
+
+
+def gate_of(silent: np.ndarray, start: int, stop: int, hop: int) -> np.ndarray:
+    """0 where the source is silent, 1 elsewhere, with ramps of one frame, (samples,) float32."""
+    first, last = max(0, start - SWITCH_FRAMES - 1), min(len(silent), stop + SWITCH_FRAMES + 1)
+    sounding = (~silent[first:last]).astype(np.float32)
+    for _ in range(SWITCH_FRAMES):
+        wide = np.pad(sounding, 1)
+        sounding = np.maximum(np.maximum(wide[:-2], wide[2:]), sounding)
+    centres = (np.arange(first, last) + 0.5) * hop
+    return np.interp(np.arange(start * hop, stop * hop) + 0.5, centres, sounding).astype(np.float32)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from resing.config import ConvertOptions
+from resing.conversion_retakes import Settled
 from resing.errors import AudioError, ConfigError
 from resing.whole import whole
 
@@ -36,6 +37,7 @@ class ConversionRecord:
         doubts: where the note that was heard is not sure: start_seconds, end_seconds, reason.
         reverberant: a long reverb was heard in the source.
         levels: exact, as `conversion_output.Levels`; of a song of which a phrase was sung anew, those kept.
+        retakes: weak phrases that were sung again, as `conversion_retakes.Retake`.
         sung_seconds: how much was sung; less than `seconds` where the rest was kept from the last time.
         song: of `song/arrange.py`: its options, what was asked, and what separation and mix did.
     """
@@ -62,8 +64,14 @@ class ConversionRecord:
     doubts: list[dict[str, Any]] = field(default_factory=list)
     reverberant: bool = False
     levels: dict[str, float] = field(default_factory=dict)
+    retakes: list[dict[str, Any]] = field(default_factory=list)
     sung_seconds: float | None = None
     song: dict[str, Any] | None = None
+
+    @property
+    def settled(self) -> Settled:
+        """What makes the same again beside the options."""
+        return Settled.of({"levels": self.levels, "retakes": self.retakes})
 
     def save(self) -> Path:
         """Write OUT.json beside the output, whole or not at all.

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from resing import cache
-from resing.conversion_output import Levels
+from resing.conversion_retakes import Settled
 from resing.whole import whole
 
 MELODY = ("f0", "voiced", "phase")
@@ -27,12 +27,12 @@ class Take:
     Attributes:
         melody: the score's arrays by the names of MELODY, each (T,).
         samples: file of mono float32 samples at the house rate, before any gain.
-        levels: of its gain.
+        settled: levels of its gain, and the phrases that were replaced in it afterwards.
     """
 
     melody: dict[str, np.ndarray]
     samples: Path
-    levels: Levels
+    settled: Settled
 
     @classmethod
     def find(cls, name: str, frames: int, hop_length: int) -> Self | None:
@@ -41,14 +41,14 @@ class Take:
         try:
             with safe_open(str(path), framework="np") as file:
                 melody = {key: file.get_tensor(key) for key in MELODY}
-                levels = Levels(**json.loads((file.metadata() or {})["levels"]))
+                settled = Settled.of(json.loads((file.metadata() or {})["settled"]))
             if samples.stat().st_size != 4 * frames * hop_length or len(melody["f0"]) != frames:
                 return None
         except (OSError, KeyError, TypeError, ValueError, SafetensorError):
             return None
         cache.used(path)
         cache.used(samples)
-        return cls(melody, samples, levels)
+        return cls(melody, samples, settled)
 
     def changed(self, melody: dict[str, np.ndarray], reach: int) -> np.ndarray:
         """Frames that sound different with another melody, seen from `reach` frames away, bool (T,)."""
@@ -65,26 +65,33 @@ class Take:
         return np.fromfile(self.samples, np.float32, count, offset=4 * start)
 
 
-def keep(name: str, melody: dict[str, np.ndarray], rendered: BinaryIO, levels: Levels) -> None:
-    """Keep a rendering for the next time; where it is too large or cannot be written nothing is kept.
+def keep_samples(name: str, rendered: BinaryIO) -> None:
+    """Keep a rendering as it was sung first; `keep` then completes the take.
+
+    Where it is too large or cannot be written nothing is kept.
 
     Args:
         name: hash of all that decides it except its melody.
-        melody: see `Take`.
         rendered: its samples, read from the start.
-        levels: of its gain.
     """
     path, samples = _places(name)
-    with contextlib.suppress(OSError, SafetensorError):
+    with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
-        if rendered.seek(0, os.SEEK_END) > cache.LARGEST_BYTES // 2:
-            return
-        rendered.seek(0)
-        with whole(samples) as temporary, open(temporary, "wb") as file:
-            shutil.copyfileobj(rendered, file, 1 << 20)
-        with whole(path) as temporary:
-            save_file(melody, temporary, {"levels": json.dumps(asdict(levels))})
-        cache.trim()
+        samples.unlink(missing_ok=True)
+        if rendered.seek(0, os.SEEK_END) <= cache.LARGEST_BYTES // 2:
+            rendered.seek(0)
+            with whole(samples) as temporary, open(temporary, "wb") as file:
+                shutil.copyfileobj(rendered, file, 1 << 20)
+
+
+def keep(name: str, melody: dict[str, np.ndarray], settled: Settled) -> None:
+    """Keep the rest of a take, if its samples are there; see `Take`."""
+    path, samples = _places(name)
+    with contextlib.suppress(OSError, SafetensorError):
+        if samples.exists():
+            with whole(path) as temporary:
+                save_file(melody, temporary, {"settled": json.dumps(asdict(settled))})
+            cache.trim()
 
 
 def _places(name: str) -> tuple[Path, Path]:

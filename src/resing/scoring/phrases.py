@@ -20,12 +20,21 @@ Edges = tuple[float, float]
 
 
 def find_phrases(clip: Clip) -> list[Edges]:
+    """Start and end in seconds of each phrase of a clip, in order of time."""
+    return phrases_of(clip.levels, clip.seconds)
+
+
+def phrases_of(levels: np.ndarray, seconds: float) -> list[Edges]:
     """Start and end in seconds of each phrase, in order of time.
 
     A pause is what lies 40 dB under the singing, or near the room's own noise where that is louder.
+
+    Args:
+        levels: in dB, every LEVEL_SECONDS, (L,).
+        seconds: duration.
     """
-    loud = metrics.active_level(clip.levels)
-    power = np.convolve(10.0 ** (clip.levels / 10.0), np.ones(SMOOTH_FRAMES) / SMOOTH_FRAMES, mode="same")
+    loud = metrics.active_level(levels)
+    power = np.convolve(10.0 ** (levels / 10.0), np.ones(SMOOTH_FRAMES) / SMOOTH_FRAMES, mode="same")
     smooth = metrics.decibels(power)
     room = float(np.percentile(smooth, 10)) + ROOM_DB
     sounding = smooth >= min(max(loud + metrics.SILENT_DB, room), loud + HARDLY_DB)
@@ -34,11 +43,11 @@ def find_phrases(clip: Clip) -> list[Edges]:
             sounding[first:last] = True
     found = []
     for first, last in metrics.runs(sounding):
-        heard = np.count_nonzero(clip.levels[first:last] >= loud + HARDLY_DB)
+        heard = np.count_nonzero(levels[first:last] >= loud + HARDLY_DB)
         if heard * LEVEL_SECONDS >= SHORTEST_SECONDS:
             found += _parted(int(first), int(last), smooth)
     return [
-        (round(first * LEVEL_SECONDS, 2), round(min(last * LEVEL_SECONDS, clip.seconds), 2))
+        (round(first * LEVEL_SECONDS, 2), round(min(last * LEVEL_SECONDS, seconds), 2))
         for first, last in found
     ]
 

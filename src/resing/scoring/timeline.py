@@ -136,7 +136,7 @@ def off_pitch(pair: Pair) -> list[Place]:
 
 
 def _moved(pair: Pair) -> Iterable[Finding]:
-    """Notes that the voice does not have and sings elsewhere, neighbours told as one."""
+    """Notes that the voice does not have, neighbours told as one; those that are kept break no melody."""
     groups: list[list[dict[str, float | str]]] = []
     for note in pair.moved:
         near = groups and float(note["start_seconds"]) - float(groups[-1][-1]["end_seconds"]) < 1.0
@@ -147,8 +147,9 @@ def _moved(pair: Pair) -> Iterable[Finding]:
     for group in groups:
         start, end = float(group[0]["start_seconds"]), float(group[-1]["end_seconds"])
         name, sung = str(group[0]["note"]), str(group[0]["sung"])
-        text = moved_text(name, sung, semitones(name) - semitones(sung))
-        yield Finding(start, end, "pitch", text, round(min(0.9, 0.15 + end - start), 3))
+        down = semitones(name) - semitones(sung)
+        severity = round(min(0.9, 0.15 + end - start), 3) if down else LEAST_SEVERITY
+        yield Finding(start, end, "pitch", moved_text(name, sung, down), severity)
 
 
 def _timbre(

@@ -62,11 +62,15 @@ class Heard:
 
 
 def moved_text(note: str, sung: str, semitones_down: int) -> str:
-    """A note that the voice does not have, and what is sung instead, so many semitones lower."""
+    """A note that the voice does not have and what is sung for it, so many semitones lower; 0: it is kept."""
+    if not semitones_down:
+        return f"the note {note} is outside this voice's range and is sung all the same"
     if abs(semitones_down) >= MISHEARD_SEMITONES:
         return f"the melody breaks: a sound that was taken for the note {note} is sung as {sung}"
-    side = "above" if semitones_down > 0 else "below"
-    return f"the melody breaks: the note {note} is {side} this voice's range and is sung as {sung}"
+    side, way = ("above", "lower") if semitones_down > 0 else ("below", "higher")
+    octave = not semitones_down % 12
+    instead = f"an octave {way}, as {sung}" if octave else f"as {sung}, the nearest note that it has"
+    return f"the melody breaks: the note {note} is {side} this voice's range and is sung {instead}"
 
 
 def timbre_text(voice: str) -> str:

@@ -13,8 +13,8 @@ from resing.audio import files
 from resing.audio.tags import read_tags, write_tags
 from resing.config import ConvertOptions, SongOptions
 from resing.conversion import Converter, ProgressCallback, Watch, reopen
-from resing.conversion_output import Levels
 from resing.conversion_record import ConversionRecord
+from resing.conversion_retakes import Settled
 from resing.errors import AudioError, ConfigError
 from resing.separation import Separator
 from resing.separation_a_cappella import is_a_cappella
@@ -67,7 +67,7 @@ class Arranger:
         accompaniment: Path | None = None,
         stems: Path | None = None,
         pitch_out: Path | None = None,
-        levels: Levels | None = None,
+        settled: Settled | None = None,
     ) -> ConversionRecord:
         """Sing the lead of a song in the voice; the output and its record appear whole or not at all.
 
@@ -78,7 +78,7 @@ class Arranger:
             progress: told of the stages "separate", "listen", "sing" and "mix".
             accompaniment: what is played, where `source` is the lead of a song that is there in stems.
             stems: folder for lead, accompaniment, converted lead and mix, in sync to the sample.
-            pitch_out, levels: see `Converter.convert`.
+            pitch_out, settled: see `Converter.convert`.
 
         Raises:
             AudioError: the source cannot be used or the output cannot be written.
@@ -87,7 +87,7 @@ class Arranger:
         source, options = Path(source), options or ConvertOptions()
         out, tell = files.check_output(source, out), progress or _unheard
         tags, watch = read_tags(source), Watch()
-        sing = partial(self.converter.convert, progress=tell, pitch_out=pitch_out, levels=levels)
+        sing = partial(self.converter.convert, progress=tell, pitch_out=pitch_out, settled=settled)
         with watch("recognise"):
             alone = accompaniment is None and self.is_alone(source)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".resing-") as scratch:
@@ -209,7 +209,6 @@ def repeat(
     """
     kept, options, converter = reopen(record, voice)
     song = SongOptions(**(kept.song or {"options": {"a_cappella": True}})["options"])
-    levels = Levels(**kept.levels) if kept.levels else None
     played = (kept.song or {}).get("accompaniment")
     if played and checkpoint.file_hash(played["file"]) != played["sha256"]:
         raise ConfigError(f"{played['file']} has changed since {record} was written; restore it to go on")
@@ -219,7 +218,7 @@ def repeat(
         options,
         progress,
         accompaniment=Path(played["file"]) if played else None,
-        levels=levels,
+        settled=kept.settled,
     )
 
 
