@@ -30,7 +30,7 @@ FLAGS = (
     "--mute-audio",
     "--remote-debugging-port=0",
 )
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 
 
 class Tab:
@@ -105,6 +105,12 @@ class Tab:
 
     def open(self, page: Path, width: int = 1280, height: int = 900) -> None:
         """Load a page and wait until its sounds and pictures are there."""
+        self.visit(page.as_uri(), width, height)
+        self.until("document.querySelectorAll('audio').length === 2")
+        self.until("[...document.querySelectorAll('audio')].every(sound => sound.readyState === 4)")
+
+    def visit(self, address: str, width: int = 1280, height: int = 900) -> None:
+        """Load a page from anywhere, as wide and high as a window."""
         self.events.clear()
         self.call(
             "Emulation.setDeviceMetricsOverride",
@@ -113,16 +119,26 @@ class Tab:
             deviceScaleFactor=1,
             mobile=width < 500,
         )
-        self.call("Page.navigate", url=page.as_uri())
-        self.until("document.readyState === 'complete' && document.querySelectorAll('audio').length === 2")
-        self.until("[...document.querySelectorAll('audio')].every(sound => sound.readyState === 4)")
+        self.call("Page.navigate", url=address)
+        self.until("location.href !== 'about:blank' && document.readyState === 'complete'")
+
+    def give(self, selector: str, *paths: Path) -> None:
+        """Choose files in an input for files."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in paths])
+
+    def picture(self, path: Path) -> None:
+        """Save the whole page as a PNG."""
+        told = self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(told["data"]))
 
     def times(self) -> tuple[float, float]:
         """Seconds at which source and output stand."""
         return tuple(self.value("[...document.querySelectorAll('audio')].map(sound => sound.currentTime)"))
 
-    def complaints(self) -> list[dict[str, Any]]:
-        """Errors and warnings of the page, and what it fetched from elsewhere."""
+    def complaints(self, *own: str) -> list[dict[str, Any]]:
+        """Errors and warnings of the page, and what it fetched from elsewhere than its own addresses."""
         self.call("Page.getFrameTree")
         bad = {"Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded"}
         return [
@@ -131,7 +147,7 @@ class Tab:
             if event["method"] in bad
             or (
                 event["method"] == "Network.requestWillBeSent"
-                and not event["params"]["request"]["url"].startswith(("file:", "data:"))
+                and not event["params"]["request"]["url"].startswith(own or ("file:", "data:"))
             )
         ]
 

@@ -32,11 +32,11 @@ FLOORS = {
     "conversion": 6,
     "song": 7,
     "training": 7,
-    "cli": 8,
-    "live": 8,
-    "web": 8,
-    "__init__": 9,
-    "__main__": 9,
+    "server": 8,
+    "cli": 9,
+    "live": 9,
+    "__init__": 10,
+    "__main__": 10,
 }
 LODGERS = {"demo": "cli", "errors": "config", "whole": "config"}  # files that live in a room of another name
 FACES = {"cli", "__main__"}  # may print and exit

@@ -9,7 +9,18 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from resing import __version__, cli_cache, cli_convert, cli_models, cli_score, cli_train, cli_voice
+from resing import (
+    __version__,
+    cli_cache,
+    cli_convert,
+    cli_doctor,
+    cli_jobs,
+    cli_models,
+    cli_score,
+    cli_serve,
+    cli_train,
+    cli_voice,
+)
 from resing.cli_output import Json, progress, say, show_json
 from resing.cli_told import describe
 from resing.errors import ResingError
@@ -34,6 +45,9 @@ app.command(cli_score.score)
 app.command(cli_score.compare)
 app.command(cli_cache.app)
 app.command(cli_models.app)
+app.command(cli_doctor.doctor)
+app.command(cli_serve.serve)
+app.command(cli_jobs.app)
 
 
 @app.command
