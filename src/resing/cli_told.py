@@ -60,7 +60,8 @@ def tell_retakes(record: "ConversionRecord") -> None:
         better = sum(retake["replaced"] for retake in tried)
         say(f"  {len(tried)} phrases were tried again, {better} came out better; see {record.out}.json.")
     if left := len(record.retakes) - len(tried):
-        say(f"  {left} more weak phrases were not tried again; --retry-budget gives them time.")
+        phrases = "phrase was" if left == 1 else "phrases were"
+        say(f"  {left} more weak {phrases} not tried again; --retry-budget gives time for it.")
 
 
 def retake_text(retake: dict[str, Any]) -> str:
