@@ -34,7 +34,7 @@ from resing.features.melody_tracking import Doubt
 from resing.features.residue import LONG_REVERB_DB
 from resing.pitch_file import read_pitch
 from resing.pitch_tune import scale_tones
-from resing.synthesis import diff_svc, diffusion, vocoder_nsf
+from resing.synthesis import diff_svc, vocoder_nsf
 from resing.synthesis.diff_svc import DiffSvcModel
 from resing.synthesis.noise import frame_noise
 from resing.synthesis.vocoder import Vocoder
@@ -272,7 +272,7 @@ class Converter:
 
     def work(self, frames: int, options: ConvertOptions) -> float:
         """What rendering so many frames in one go costs, in evaluations of the denoiser on one frame."""
-        evaluations = diffusion.evaluations(options.sampler, options.steps) if options.steps else 0
+        evaluations = self.acoustic.evaluations(options.sampler, options.steps)
         return (frames + 2 * self._reach(options)) * (WORK_BESIDE + evaluations)
 
     def render_window(self, score: Score, start: int, stop: int, options: ConvertOptions) -> np.ndarray:

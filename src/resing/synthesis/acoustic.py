@@ -94,10 +94,13 @@ class AcousticModel:
             )
         return family
 
+    def evaluations(self, sampler: str, steps: int) -> int:
+        """How often the denoiser is called in a row."""
+        return diffusion.evaluations(sampler, steps) if steps else 0
+
     def halo_frames(self, sampler: str, steps: int) -> int:
         """Frames of context on each side for window = whole."""
-        calls = diffusion.evaluations(sampler, steps) if steps else 0
-        return self.net.decoder.reach + calls * self.net.denoiser.reach
+        return self.net.decoder.reach + self.evaluations(sampler, steps) * self.net.denoiser.reach
 
     @torch.inference_mode()
     def speaker_vector(self, mel: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from resing.synthesis import diffusion
 from resing.synthesis.noise import frame_noise
 
 HOUSE = AudioConfig()
-DEFAULTS = {"sampler": "dpm-solver++", "steps": 20, "temperature": 1.0}
+DEFAULTS = {"sampler": "dpm-solver++", "steps": 20, "temperature": 1.0, "retries": 0}
 """What an option that was not given is for such a voice."""
 SAMPLERS = {"dpm-solver++": diffusion.dpm_solver_pp_2m, "plms": diffusion.plms, "ddim": diffusion.ddim}
 """Beside these there is ancestral sampling, which draws noise at every step."""
@@ -108,9 +108,13 @@ class DiffSvcModel:
             return diffusion.every_nth_step(count, max(1, math.ceil(count / steps)))
         return diffusion.lu_lambda_steps(self.schedule, steps, self.config.start_step - 1.0)
 
+    def evaluations(self, sampler: str, steps: int) -> int:
+        """How often the denoiser is called in a row."""
+        return len(self.times(sampler, steps))
+
     def halo_frames(self, sampler: str, steps: int) -> int:
         """House frames of context on each side for window = whole."""
-        calls = len(self.times(sampler, steps))
+        calls = self.evaluations(sampler, steps)
         return math.ceil(calls * self.net.denoise_fn.reach / self.rate) + 2
 
     def condition(self, units: np.ndarray, f0: np.ndarray, start: int, stop: int) -> Tensor:
