@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from resing import conversion, conversion_output
+from resing import conversion, conversion_output, conversion_reopen
 from resing.config import AudioConfig, ConvertOptions, ModelConfig
 from resing.conversion import Converter
 from resing.conversion_record import ConversionRecord
@@ -90,7 +90,7 @@ def test_the_same_again_from_the_record_bit_for_bit(converter, song, tmp_path, m
     kept = json.loads((tmp_path / "a.flac.json").read_text())
     assert kept["transpose"] == record.transpose and kept["options"]["sampler"] == "heun"
     assert {"below", "inside", "above", "moved"} <= set(kept["range"])
-    monkeypatch.setattr(conversion, "Converter", lambda voice: converter)
+    monkeypatch.setattr(conversion_reopen, "Converter", lambda voice: converter)
     repeat(tmp_path / "a.flac.json", tmp_path / "b.flac", converter.voice)
     first, second = (soundfile.read(tmp_path / name, dtype="int32")[0] for name in ("a.flac", "b.flac"))
     assert np.array_equal(first, second)
@@ -102,7 +102,7 @@ def test_the_same_again_from_the_record_bit_for_bit(converter, song, tmp_path, m
 
 def test_repeating_refuses_what_is_not_the_same(converter, song, tmp_path, monkeypatch) -> None:
     converter.convert(song, tmp_path / "a.wav", FAST)
-    monkeypatch.setattr(conversion, "Converter", lambda voice: converter)
+    monkeypatch.setattr(conversion_reopen, "Converter", lambda voice: converter)
     path = tmp_path / "a.wav.json"
     kept = json.loads(path.read_text())
     path.write_text(json.dumps(kept | {"base_hash": "other"}))

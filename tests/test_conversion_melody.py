@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from resing import cache, conversion
+from resing import cache, conversion_reopen
 from resing.config import AudioConfig, ConvertOptions, ModelConfig
 from resing.conversion import Converter
 from resing.conversion_record import ConversionRecord
@@ -168,7 +168,7 @@ def test_it_repeats_bit_for_bit_without_what_was_kept(converter, first, song, tm
     record = converter.convert(song, tmp_path / "edited.flac", options)
     assert record.levels == first.levels
     cache.clear()
-    monkeypatch.setattr(conversion, "Converter", lambda voice: converter)
+    monkeypatch.setattr(conversion_reopen, "Converter", lambda voice: converter)
     repeat(tmp_path / "edited.flac.json", tmp_path / "again.flac", converter.voice)
     np.testing.assert_array_equal(read(tmp_path / "again.flac"), read(tmp_path / "edited.flac"))
 
@@ -253,7 +253,7 @@ def test_mistakes_are_told_before_anything_is_heard(converter, song, tmp_path) -
 def test_repeating_needs_the_same_pitch_file_and_rendering(
     converter, first, song, tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(conversion, "Converter", lambda voice: converter)
+    monkeypatch.setattr(conversion_reopen, "Converter", lambda voice: converter)
     converter.convert(song, tmp_path / "e.flac", edit(tmp_path / "pitch.csv", lambda t, hz: hz))
     (tmp_path / "edited.csv").write_text("time,hz,voiced\n")
     with pytest.raises(ConfigError, match=r"edited.csv is gone or has changed since .*e.flac.json"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from resing import cache, conversion, pitch
+from resing import cache, conversion_reopen, pitch
 from resing.cli_told import retake_text
 from resing.config import ConvertOptions
 from resing.conversion import Converter
@@ -185,7 +185,7 @@ def test_a_conversion_repeats_its_choices(tiny_converter, breathy, song, tmp_pat
     assert [retake["replaced"] for retake in record.retakes] == [True, True]
     plain = tiny_converter.convert(song, tmp_path / "p.flac", OPTIONS.model_copy(update={"retries": 0}))
     assert plain.retakes == [] and not np.array_equal(read(tmp_path / "a.flac"), read(tmp_path / "p.flac"))
-    monkeypatch.setattr(conversion, "Converter", lambda voice: tiny_converter)
+    monkeypatch.setattr(conversion_reopen, "Converter", lambda voice: tiny_converter)
     breathy.calls.clear()
     again = repeat(tmp_path / "a.flac.json", tmp_path / "b.flac", tiny_converter.voice)
     assert again.retakes == record.retakes

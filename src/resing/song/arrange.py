@@ -12,8 +12,9 @@ from resing import checkpoint
 from resing.audio import files
 from resing.audio.tags import read_tags, write_tags
 from resing.config import ConvertOptions, SongOptions
-from resing.conversion import Converter, ProgressCallback, Watch, reopen
+from resing.conversion import Converter, ProgressCallback, Watch
 from resing.conversion_record import ConversionRecord
+from resing.conversion_reopen import reopen
 from resing.conversion_retakes import Settled
 from resing.errors import AudioError, ConfigError
 from resing.separation import Separator
