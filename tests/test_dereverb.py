@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from resing import cache, conversion
+from resing import cache, conversion_reopen
 from resing.config import ConvertOptions
 from resing.conversion import Converter
 from resing.features import dereverb
@@ -134,7 +134,7 @@ def test_a_conversion_hears_the_dry_copy(tiny_converter: Converter, song, tmp_pa
     assert not np.array_equal(dry, wet)
     assert set(cache.size()) == {"dry", "heard"}
     cache.clear()
-    monkeypatch.setattr(conversion, "Converter", lambda voice: tiny_converter)
+    monkeypatch.setattr(conversion_reopen, "Converter", lambda voice: tiny_converter)
     assert record.options["dereverb"]
     repeat(tmp_path / "dry.flac.json", tmp_path / "again.flac", tiny_converter.voice)
     np.testing.assert_array_equal(soundfile.read(tmp_path / "again.flac", dtype="int32")[0], dry)
