@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from resing.scoring.compare import compare
     from resing.scoring.score import score
     from resing.song.arrange import convert
+    from resing.training.clone import clone_voice
     from resing.training.create import create_voice
     from resing.voice import Voice
 
@@ -24,6 +25,7 @@ __all__ = [
     "TrainingConfig",
     "Voice",
     "__version__",
+    "clone_voice",
     "compare",
     "convert",
     "create_voice",
@@ -35,6 +37,7 @@ _HOMES = {
     "ResingError": "resing.errors",
     "TrainingConfig": "resing.config",
     "Voice": "resing.voice",
+    "clone_voice": "resing.training.clone",
     "compare": "resing.scoring.compare",
     "SongOptions": "resing.config",
     "convert": "resing.song.arrange",

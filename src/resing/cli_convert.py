@@ -16,6 +16,7 @@ from resing.errors import ConfigError
 if TYPE_CHECKING:
     from resing.conversion_record import ConversionRecord
     from resing.song.arrange import Arranger
+    from resing.voice import Voice
 
 WORTH_SAYING_SECONDS = 10.0
 _MIX = ", ".join(f"{name}={field.default}" for name, field in MixOptions.model_fields.items())
@@ -172,8 +173,14 @@ def convert(
     source: Path,
     /,
     *,
-    voice: str,
     out: Annotated[Path, Parameter(["--out", "-o"])],
+    voice: str | None = None,
+    reference: Annotated[
+        Path | None, _plain("instead of --voice: 10 to 30 s of a voice, which a preview is made of.")
+    ] = None,
+    consent: Annotated[
+        str | None, _plain("with --reference: how that person agreed, such as 'my own voice'.")
+    ] = None,
     singing: Singing | None = None,
     mixing: Mixing | None = None,
     preview: Annotated[bool, _plain("only the 15 s where the singing is loudest.", negative="")] = False,
@@ -199,9 +206,8 @@ def convert(
     options, song = (singing or Singing()).options(), (mixing or Mixing()).options()
     from resing.conversion import Converter
     from resing.song.arrange import Arranger
-    from resing.voice import Voice
 
-    arranger = Arranger(Converter(Voice.load(voice)), song)
+    arranger = Arranger(Converter(_singer(voice, reference, consent)), song)
     if source.is_dir():
         if preview or accompaniment or stems or pitch_out or options.pitch_file:
             raise ConfigError(
@@ -252,6 +258,25 @@ def repeat(
     if json:
         show_json(made)
     describe(made)
+
+
+def _singer(voice: str | None, reference: Path | None, consent: str | None) -> "Voice":
+    """The voice that is asked for, or the preview of the one in a clip."""
+    if (voice is None) == (reference is None):
+        raise ConfigError("say whose voice: either --voice NAME or --reference CLIP; see: resing voice list")
+    if reference is None:
+        from resing.voice import Voice
+
+        return Voice.load(str(voice))
+    if not consent:
+        raise ConfigError(
+            '--reference needs --consent "...": how the person heard in the clip agreed to this.'
+        )
+    from resing.training.clone import preview_of
+
+    singer = preview_of(reference, consent)
+    say(f"Singing with {singer.card.name}. {singer.card.training['summary']}")
+    return singer
 
 
 def _built(model: Any, given: dict[str, Any]) -> Any:

@@ -88,6 +88,20 @@ def create(
     _finish(voice, json)
 
 
+def clone(name: str, clip: Path, /, *, facts: Facts, json: Json = False) -> None:
+    """Make a preview of a voice from one clip, in seconds and without training.
+
+    Args:
+        name: of the voice: letters, digits, - and _.
+        clip: 10 to 30 seconds of one singer or speaker, with nothing else in it.
+    """
+    from resing.training.clone import clone_voice
+
+    voice = clone_voice(name, clip, **facts.given())
+    say(f"Wrote {name}. {voice.card.training['summary']}")
+    _finish(voice, json)
+
+
 def prepare(
     recordings: Path,
     out: Annotated[Path, Parameter(["--out", "-o"])],

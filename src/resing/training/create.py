@@ -84,7 +84,7 @@ class Request:
     def load(cls, run: Path, changes: dict[str, Any]) -> "Request":
         """Read request.json, with changes to its training settings."""
         record = json.loads((run / REQUEST).read_text())
-        facts, training = _facts(record.pop("facts")), record.pop("training")
+        facts, training = facts_of(record.pop("facts")), record.pop("training")
         songs = record.pop("songs", False)
         try:
             config = TrainingConfig(**(training | changes))
@@ -129,10 +129,10 @@ def create_voice(
         ConfigError: a fact is missing or wrong.
         VoiceError: the name is taken or cannot be one.
     """
-    facts = _facts({"name": name, "licence": licence, "consent": consent, **about})
+    facts = facts_of({"name": name, "licence": licence, "consent": consent, **about})
     run = runs_folder() / check_name(name)
     if not (run / RESULT).exists():
-        _refuse_taken(name)
+        refuse_taken(name)
     find_audio(Path(recordings))
     Request(facts, training or TrainingConfig(), run / "dataset", Path(recordings), songs=songs).save(run)
     return resume(run, progress)
@@ -319,13 +319,14 @@ def _package(
     }
     save_json(run / RESULT, figures | {"report": report.to_json()})
     adapters = {n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")}
-    card = _card(request.facts, report, installed, figures)
+    card = card_of(request.facts, report, installed, figures)
     return Voice(card, installed.model, installed.audio, tensors["speaker"], adapters, features=features)
 
 
-def _card(
+def card_of(
     facts: VoiceFacts, report: DatasetReport, installed: Installed, figures: dict[str, Any]
 ) -> VoiceCard:
+    """The card of a voice: what its owner says, what was heard in its recordings, how it was made."""
     low, high = report.range_hz
     return VoiceCard(
         **facts.model_dump(exclude={"languages"}),
@@ -347,12 +348,17 @@ def _card(
 def _check_card(facts: VoiceFacts, report: DatasetReport, installed: Installed) -> None:
     """Refuse facts that the card will not take now, not after the training."""
     try:
-        _card(facts, report, installed, {})
+        card_of(facts, report, installed, {})
     except ValidationError as error:
         raise ConfigError(f"the voice's {settings.explain(error, VoiceCard)}") from error
 
 
-def _facts(values: dict[str, Any]) -> VoiceFacts:
+def facts_of(values: dict[str, Any]) -> VoiceFacts:
+    """What the user says of a voice.
+
+    Raises:
+        ConfigError: licence or consent is missing, or a fact is wrong.
+    """
     for key in ("licence", "consent"):
         if not str(values.get(key, "")).strip():
             raise ConfigError(f'a voice needs its {key}, got nothing; add --{key} "..." in a few words.')
@@ -362,7 +368,12 @@ def _facts(values: dict[str, Any]) -> VoiceFacts:
         raise ConfigError(f"the voice's {settings.explain(error, VoiceFacts)}") from error
 
 
-def _refuse_taken(name: str) -> None:
+def refuse_taken(name: str) -> None:
+    """Refuse the name of a voice that is here already.
+
+    Raises:
+        VoiceError: it is.
+    """
     try:
         path = find(name)
     except VoiceError:

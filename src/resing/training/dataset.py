@@ -139,12 +139,16 @@ class VoiceData:
         Args:
             most: how many at most, spread evenly.
         """
-        mel = torch.cat([p.mel for p in self.train], dim=1)
-        if mel.shape[1] < STRETCH_FRAMES:
-            mel = mel.repeat(1, -(-STRETCH_FRAMES // mel.shape[1]))
-        count = min(most, mel.shape[1] // STRETCH_FRAMES)
-        starts = np.linspace(0, mel.shape[1] - STRETCH_FRAMES, count).round().astype(int)
-        return torch.stack([mel[:, s : s + STRETCH_FRAMES] for s in starts.tolist()])
+        return stretches_of(torch.cat([p.mel for p in self.train], dim=1), most)
+
+
+def stretches_of(mel: Tensor, most: int) -> Tensor:
+    """Stretches of natural-log mel (M, T), at most so many, spread evenly, (K, M, STRETCH_FRAMES)."""
+    if mel.shape[1] < STRETCH_FRAMES:
+        mel = mel.repeat(1, -(-STRETCH_FRAMES // mel.shape[1]))
+    count = min(most, mel.shape[1] // STRETCH_FRAMES)
+    starts = np.linspace(0, mel.shape[1] - STRETCH_FRAMES, count).round().astype(int)
+    return torch.stack([mel[:, s : s + STRETCH_FRAMES] for s in starts.tolist()])
 
 
 def read_pieces(path: Path, audio: AudioConfig) -> list[Piece]:

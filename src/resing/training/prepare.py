@@ -9,7 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -246,29 +246,81 @@ def _reuse(job: _Job, key: str, name: str) -> Recording | None:
         return None
 
 
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A recording, listened to once.
+
+    Attributes:
+        recording: what was measured.
+        heard: what is sung in it, from start to end.
+        level: samples at the reference level, (N,).
+        slices: first frame, and the one after the last, of each piece with singing in it.
+    """
+
+    recording: Recording
+    heard: Features
+    level: np.ndarray
+    slices: list[tuple[int, int]]
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Frames of the slices, (K,)."""
+        return np.concatenate([np.arange(a, b) for a, b in self.slices] or [np.zeros(0, int)])
+
+    def used(self, hop_length: int) -> np.ndarray:
+        """Samples of the slices, joined, (K * hop_length,)."""
+        frames = self.level[: len(self.level) // hop_length * hop_length].reshape(-1, hop_length)
+        return frames[self.kept].reshape(-1)
+
+
+def measure(
+    path: Path,
+    key: str,
+    name: str,
+    audio: AudioConfig,
+    features: FeaturesConfig,
+    encoder: content.ContentEncoder,
+) -> Measured:
+    """Listen to one recording.
+
+    Args:
+        path: an audio file.
+        key: its hash.
+        name: what reports call it.
+        audio: the frame grid.
+        features: pitch range.
+        encoder: of the units.
+
+    Raises:
+        AudioError: it cannot be read.
+    """
+    samples = files.read(path, audio.sample_rate, mono=True)[0][0]
+    heard = extract_array(samples, audio.sample_rate, audio, features, encoder, name)
+    level = samples * np.float32(heard.reference_gain)
+    slices = frame_slices(level, audio)
+    kept = sum(b - a for a, b in slices)
+    blank = Recording(
+        name, key, heard.seconds, kept / audio.frame_rate, heard.song_level_db, None, 0.0, 0.0, {}
+    )
+    found = Measured(blank, heard, level, slices)
+    band = doctor.measure_bandwidth(found.used(audio.hop_length), audio)
+    recording = replace(
+        blank,
+        snr_db=doctor.measure_snr(heard.loudness, heard.f0),
+        clipped_share=doctor.measure_clipping(samples),
+        bandwidth_hz=min(band, files.probe(path).sample_rate / 2),
+        notes=doctor.count_notes(heard.f0[found.kept], audio.frame_rate),
+    )
+    return replace(found, recording=recording)
+
+
 def _prepare_one(job: _Job, path: Path, key: str, name: str) -> Recording:
     """Write one recording's features; returns what was measured."""
     audio, encoder = job.audio, job.encoder
-    samples = files.read(path, audio.sample_rate, mono=True)[0][0]
-    heard = extract_array(samples, audio.sample_rate, audio, job.features, encoder, name)
-    level = samples * np.float32(heard.reference_gain)
-    slices = frame_slices(level, audio)
-    kept = np.concatenate([np.arange(a, b) for a, b in slices] or [np.zeros(0, int)])
-    used = level.reshape(-1)[: len(level) // audio.hop_length * audio.hop_length]
-    used = used.reshape(-1, audio.hop_length)[kept].reshape(-1)
-    band = min(doctor.measure_bandwidth(used, audio), files.probe(path).sample_rate / 2)
-    recording = Recording(
-        file=name,
-        content_hash=key,
-        seconds=heard.seconds,
-        usable_seconds=len(kept) / audio.frame_rate,
-        level_db=heard.song_level_db,
-        snr_db=doctor.measure_snr(heard.loudness, heard.f0),
-        clipped_share=doctor.measure_clipping(samples),
-        bandwidth_hz=band,
-        notes=doctor.count_notes(heard.f0[kept], audio.frame_rate),
-    )
-    narrow = soxr.resample(level, audio.sample_rate, content.SAMPLE_RATE)
+    found = measure(path, key, name, audio, job.features, encoder)
+    heard, slices, kept, used = found.heard, found.slices, found.kept, found.used(audio.hop_length)
+    recording = found.recording
+    narrow = soxr.resample(found.level, audio.sample_rate, content.SAMPLE_RATE)
     whole = [heard.window(0, len(heard.f0)), *perturbed_units(narrow, len(heard.f0), audio, encoder, key)]
     units = [*np.stack(whole)[:, :, kept], *strangers_units(heard, slices, job.strangers, key)]
     scale = max(1.0, float(np.abs(used).max(initial=0.0)))  # int16 must not clip
