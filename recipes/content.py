@@ -1,13 +1,15 @@
 """Train the content encoder on the corpus from three teachers at once.
 
-    python recipes/content.py --corpus CORPUS --run RUN --steps 12000
+    python recipes/content.py --corpus CORPUS --run RUN --start START.safetensors --steps 12000
     ... --export src/resing/weights/content.safetensors
 
-Teachers: Whisper's hidden states (recipes/teacher_features.py) less each speaker's mean, phones
-(recipes/phones.py), and agreement between voices that sing the same phrase in sync: those of kokoro_sung, and
-recordings beside their copies in other voices (recipes/copies.py, once there is a base to make them). What
-the student hears is perturbed, speech mostly as singing (recipes/sung.py), and pieces are cut into each
-other, so that it cannot learn whole sentences by heart.
+Begins with what recipes/content_start.py makes of Whisper. Teachers, less each speaker's mean: Whisper's
+hidden states (recipes/teacher_features.py) or, with --again 1, what the encoder before said of the clean
+recordings (recipes/units.py), so that base and voices go on as they are; phones (recipes/phones.py); and
+agreement between voices that sing the same phrase in sync: those of kokoro_sung, and recordings beside their
+copies in other voices (recipes/copies.py, once there is a base to make them). What the student hears is
+perturbed, speech mostly as singing (recipes/sung.py), and pieces are cut into each other, so that it cannot
+learn whole sentences by heart.
 """
 
 import json
@@ -22,7 +24,7 @@ from corpus import Copies, Corpus, Sung
 from run import begin, read_options, train_or_export
 from torch import Tensor, nn
 
-from resing.features.content import UNIT_HOP, ContentConfig, build, content_mel, save_content
+from resing.features.content import FLOOR, UNIT_HOP, ContentConfig, build, content_mel, save_content
 from resing.training.loop import LoopConfig, Randomness
 
 SHARES = {
@@ -36,6 +38,7 @@ SUNG = 0.75
 SPLICED = 0.6
 """Share of pieces of which a stretch is of another piece."""
 HISS_BANDS = 8
+SILENT = float(np.log10(FLOOR)) / 4 + 1
 PHONE_WEIGHT = 0.5
 ENOUGH_ROWS = 500
 """Rows of 20 ms after which a speaker's mean counts half."""
@@ -43,7 +46,7 @@ ENOUGH_ROWS = 500
 
 @dataclass
 class Batch:
-    """mel (B, 80, 2 U), teacher (B, U, 96), phones (B, U), -1 = unknown; the last 2 * pairs are pairs."""
+    """mel (B, 80, 2 U), teacher (B, U, D), phones (B, U), -1 = unknown; the last 2 * pairs are pairs."""
 
     mel: Tensor
     teacher: Tensor
@@ -53,12 +56,13 @@ class Batch:
 
 
 class Student(nn.Module):
-    """The encoder with the heads that only training needs."""
+    """The encoder with the heads that only training needs; none where the teacher's rows are units."""
 
     def __init__(self, config: ContentConfig, teacher_size: int, phones: int, noise: float) -> None:
         super().__init__()
         self.net, self.noise = build(config), noise
-        self.teacher = nn.Sequential(nn.Linear(config.n_units, 384), nn.GELU(), nn.Linear(384, teacher_size))
+        wide = nn.Sequential(nn.Linear(config.n_units, 384), nn.GELU(), nn.Linear(384, teacher_size))
+        self.teacher = nn.Identity() if teacher_size == config.n_units else wide
         self.phones = nn.Linear(config.n_units, phones)
 
 
@@ -66,12 +70,16 @@ class ContentTask:
     """Perturbed pieces in, the clean audio's content out."""
 
     def __init__(
-        self, corpus: Corpus, config: ContentConfig, batch_size: int, pairs: int, units: int
+        self, corpus: Corpus, config: ContentConfig, batch_size: int, pairs: int, units: int, again: bool
     ) -> None:
         self.corpus, self.batch_size, self.pairs, self.units = corpus, batch_size, pairs, units
-        about = json.loads((corpus.folder / "teacher.json").read_text())
-        self.teacher = np.memmap(corpus.folder / "teacher.raw", np.float16, "r").reshape(-1, about["size"])
-        spread = torch.tensor(about["spread"])
+        self.again, name = again, "units" if again else "teacher"
+        about = json.loads((corpus.folder / f"{name}.json").read_text())
+        size = about["n_units"] if again else about["size"]
+        self.teacher = np.memmap(corpus.folder / f"{name}.raw", np.float16, "r").reshape(-1, size)
+        if again:
+            self.teacher, size = self.teacher[:, : config.n_units], config.n_units
+        spread = torch.ones(size) if again else torch.tensor(about["spread"])
         self.dim_weight = spread / spread.mean()
         for clip, where in zip(corpus.clips, about["offsets"], strict=True):
             clip["teacher"] = where
@@ -83,7 +91,7 @@ class ContentTask:
         self.copied = [c for c in clips if c in self.copies]
         self.by_source: dict[str, list[dict]] = {s: [c for c in clips if c["source"] == s] for s in SHARES}
         self.phrases = phrases_of(clips)
-        self.model = Student(config, about["size"], len(phones["names"]), noise=0.3)
+        self.model = Student(config, size, len(phones["names"]), noise=0.3)
         self.held_batch = self._held_batch()
 
     def batch(self, random: Randomness) -> Batch:
@@ -126,7 +134,7 @@ class ContentTask:
     ) -> tuple[Tensor, dict[str, float]]:
         units = model.net(batch.mel).transpose(1, 2)  # (B, U, C)
         heard = units + sigma * torch.randn(units.shape, generator=noise)
-        error = (model.teacher(heard).float() - batch.teacher).square() * self.dim_weight
+        error = (model.teacher(units if self.again else heard).float() - batch.teacher).square() * self.dim_weight
         teacher = (error.mean(-1) * batch.weight[:, None]).sum() / (batch.weight.sum() * error.shape[1])
         logits = model.phones(heard).float()
         wrong = F.cross_entropy(
@@ -191,6 +199,8 @@ class ContentTask:
         rows = self.teacher[offset : offset + total]
         teacher = rows[low].astype(np.float32) * (1 - share) + rows[high].astype(np.float32) * share
         teacher -= self.speaker_mean[clip["speaker"]]
+        if self.again:
+            teacher /= np.sqrt(np.square(teacher).mean(1, keepdims=True) + 1e-5)
         phones = self.phones[offset : offset + total][np.round(position).astype(int)].astype(np.int64)
         phones = np.where(over, -1, phones)
         if ratio != 1.0:
@@ -218,7 +228,7 @@ class ContentTask:
         return self._collate(pieces, (len(pieces) - singles) // 2)
 
     def _speaker_means(self) -> dict[str, np.ndarray]:
-        """Mean of each speaker's teacher rows, drawn towards zero where there are few: by whom it is said."""
+        """Mean of each speaker's teacher rows less that of all, drawn to zero where there are few: who says it."""
         totals: dict[str, np.ndarray] = {}
         counts: dict[str, int] = {}
         for clip in self.corpus.clips:
@@ -226,7 +236,8 @@ class ContentTask:
             total = self.teacher[offset : offset + size].sum(0, dtype=np.float32)
             totals[clip["speaker"]] = totals.get(clip["speaker"], 0) + total
             counts[clip["speaker"]] = counts.get(clip["speaker"], 0) + size
-        return {s: total / (counts[s] + ENOUGH_ROWS) for s, total in totals.items()}
+        every = sum(totals.values()) / sum(counts.values())
+        return {s: (total - every * counts[s]) / (counts[s] + ENOUGH_ROWS) for s, total in totals.items()}
 
 
 def spliced(pieces: list[dict], rng: np.random.Generator) -> list[dict]:
@@ -285,28 +296,30 @@ def perturbed_mel(audio: np.ndarray, rng: np.random.Generator) -> Tensor:
         signal = signal + level * torch.from_numpy(noise.astype(np.float32))
     warp = round(float(np.exp(rng.uniform(-0.16, 0.16))), 2) if rng.random() < 0.6 else 1.0
     mel = content_mel(signal, warp)[0]
-    knots = rng.standard_normal(6) * 0.35
+    knots = rng.standard_normal(6) * 0.15
     tone = np.interp(np.linspace(0, 5, mel.shape[0]), np.arange(6), knots).astype(np.float32)
     mel = mel + torch.from_numpy(tone)[:, None] * (rng.random() < 0.6)
     if rng.random() < 0.2:
         cut = int(rng.integers(50, 80))
-        mel[cut:] = mel[cut:].clamp(max=-2.5)
+        mel[cut:] = mel[cut:].clamp(max=SILENT + 0.02)
     if rng.random() < 0.3:
         begin = int(rng.integers(0, mel.shape[1] - 16))
-        mel[:, begin : begin + int(rng.integers(4, 16))] = -2.6
+        mel[:, begin : begin + int(rng.integers(4, 16))] = SILENT
     return mel
 
 
 def main() -> None:
     """Train, or export the averaged weights of a run."""
-    options = read_options(__doc__, steps=7500, batch_size=18, pairs=3, units=150)
+    options = read_options(__doc__, steps=7500, batch_size=18, pairs=3, units=150, again=0)
     config = ContentConfig()
-    task = ContentTask(Corpus(options.corpus), config, options.batch_size, options.pairs, options.units)
+    task = ContentTask(
+        Corpus(options.corpus), config, options.batch_size, options.pairs, options.units, bool(options.again)
+    )
     begun = begin(task.model.net, options.start)
     if options.compile:
         task.model.net.compile(dynamic=False)
     loop = LoopConfig(
-        steps=options.steps, learning_rate=1e-3, precision=options.precision, checkpoint_every=250
+        steps=options.steps, learning_rate=4e-4, precision=options.precision, checkpoint_every=100
     )
 
     def export(path: Path, step: int) -> None:
