@@ -323,7 +323,7 @@ def test_windows_of_an_imported_voice_join_without_a_trace(
     bring("nsf-hifigan", nsf())
     converter, sound = Converter(voice), []
     for reaches in (8, 0):
-        monkeypatch.setattr(conversion, "IMPORTED_WINDOW_REACHES", reaches)
+        monkeypatch.setattr(conversion, "DIFF_SVC_WINDOW_REACHES", reaches)
         out = tmp_path / f"{reaches}.wav"
         converter.convert(song, out, ConvertOptions(steps=3, window_seconds=0.5))
         sound.append(next(iter(files.read_blocks(out, 44100, True)))[0])

@@ -208,6 +208,8 @@ def convert(
                 "--preview, --accompaniment, --stems, --pitch-out and --pitch-file take a song, not a folder"
             )
         return _convert_folder(arranger, source, out, options, json)
+    for note in arranger.converter.notes:
+        say(note)
     with progress() as bars:
         if preview:
             options = _preview(arranger, source, options, bars)
