@@ -19,6 +19,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+TRIAL_ROWS = 2
+"""Segments in the batch by which a GPU's memory is measured."""
+
+
 class AudioConfig(Settings):
     """The house signal: the mel that the community's 44.1 kHz NSF-HiFiGAN vocoders take."""
 
@@ -132,6 +136,11 @@ class TrainingConfig(Settings):
     validate_every: int = 100
     patience: int = 5
     seed: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Segments in a batch; those of a trial while that is not decided."""
+        return TRIAL_ROWS if self.batch_size == "auto" else self.batch_size
 
 
 class Preset(Settings):
