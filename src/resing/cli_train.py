@@ -22,8 +22,8 @@ _SETTINGS = ", ".join(f"{name}={field.default}" for name, field in TrainingConfi
 Preset = Annotated[
     PresetName,
     Parameter(
-        help="what the voice is made with: embedded, what ships; big, the community's models, for a GPU (resing "
-        "models list); classic, the networks of Diff-SVC."
+        help="what the voice is made with: embedded, what ships; big, the community's models, for a GPU "
+        "(resing models list); classic, the networks of Diff-SVC."
     ),
 ]
 Settings = Annotated[

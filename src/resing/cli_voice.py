@@ -188,12 +188,15 @@ def _languages(card: "VoiceCard") -> str:
 
 
 def _needs(voice: "Voice") -> str:
-    """The community's models that the voice sings with, and the commands that bring those that are missing."""
+    """The community's models that the voice sings with, and the commands for those that are missing."""
     from resing import hub
     from resing.features import ears
+    from resing.synthesis import vocoder_nsf
 
-    names = ears.needed(voice.features) + [voice.card.vocoder_id] * (voice.card.vocoder_id in hub.CATALOGUE)
-    return ", ".join(name if hub.look(name).here else f"{name} (get it: {hub.command(name)})" for name in names)
+    sound = voice.card.vocoder_id
+    names = ears.needed(voice.features) + [vocoder_nsf.NAME] * (sound == vocoder_nsf.NAME)
+    told = (name if hub.look(name).here else f"{name} (get it: {hub.command(name)})" for name in names)
+    return ", ".join(told)
 
 
 def _origin(card: "VoiceCard") -> str:

@@ -52,7 +52,9 @@ class FeaturesConfig(Settings):
     f0_max: float = 1500.0
     f0_confidence: float = 0.5
     content_encoder: str = "resing-content-1"
-    f0_tracker: Literal["swift-f0", "rmvpe"] = Field("swift-f0", exclude_if=lambda name: name == "swift-f0")
+    f0_tracker: Literal["swift-f0", "rmvpe"] = Field(
+        default="swift-f0", exclude_if=lambda name: name == "swift-f0"
+    )
 
 
 class ModelConfig(Settings):
@@ -148,8 +150,8 @@ class Preset(Settings):
 
     Attributes:
         features: encoder and tracker.
-        model: shape of an acoustic model of the voice's own; None: adapters on the base that ships, or Diff-SVC.
-        diff_svc: the voice is a Diff-SVC of this shape; its width is that of the units.
+        model: shape of an acoustic model of the voice's own; None: adapters on the one that ships.
+        diff_svc: shape of a Diff-SVC in place of either; its width becomes that of the units.
         vocoder: of the catalogue of community models; "" is the one that ships.
         training: the defaults, before `--set`.
     """

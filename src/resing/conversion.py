@@ -356,8 +356,8 @@ def _check_encoder(card: VoiceCard, encoder: ContentEncoder) -> None:
     """A voice trained here on an encoder of the community's sings with that very one."""
     if not card.imported and isinstance(encoder, HubertEncoder) and encoder.encoder_id != card.encoder_id:
         raise VoiceError(
-            f"the voice {card.name} was trained on the encoder {card.encoder_id}, here is {encoder.encoder_id}; "
-            f"fetch the one it needs with resing models download {MODELS[encoder.kind]} --from FILE"
+            f"the voice {card.name} was trained on the encoder {card.encoder_id}, here is "
+            f"{encoder.encoder_id}; bring its file: resing models download {MODELS[encoder.kind]} --from FILE"
         )
 
 

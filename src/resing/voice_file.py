@@ -18,7 +18,7 @@ from resing.nets.adapter import adapter_tensors, add_adapters
 from resing.synthesis import acoustic, diff_svc, vocoder
 
 FORMAT, VERSION, LATEST_VERSION = "resing-voice", 1, 2
-"""Version 1 is a change of the base that ships; 2 brings networks of another shape, or needs other encoders."""
+"""1: a change of the base that ships, or all of it; 2: networks of another shape, or other encoders."""
 FULL_BAND_HZ = 22050.0
 MAX_VOICE_BYTES = 256 << 20
 ADAPTED = ("decoder", "denoiser", "film")
@@ -198,8 +198,8 @@ def read_header(path: Path) -> dict[str, Any]:
     version = metadata.get("version")
     if version != _version(metadata):
         raise VoiceError(
-            f"{path} has version {version!r:.20} of the voice format, this Resing reads up to {LATEST_VERSION}; "
-            "run: pip install --upgrade resing"
+            f"{path} has version {version!r:.20} of the voice format, this Resing reads up to "
+            f"{LATEST_VERSION}; run: pip install --upgrade resing"
         )
     return metadata
 
@@ -292,7 +292,7 @@ def _check_encoder(path: Path, card: VoiceCard, installed: Installed) -> None:
 
 
 def _check_diff_svc(path: Path, card: VoiceCard, audio: AudioConfig, shape: DiffSvcConfig) -> None:
-    """A voice taken over says so on its card, one made here has our encoder; all around it is of the house."""
+    """A voice taken over says so on its card, one made here has our encoder; the rest is of the house."""
     own = shape.encoder == "embedded"
     if own:
         _check_encoder(path, card, Installed.read())

@@ -35,7 +35,9 @@ def mel_centres(n_mels: int, f_min: float, f_max: float) -> np.ndarray:
 @lru_cache(maxsize=64)
 def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, f_min: float, f_max: float) -> torch.Tensor:
     """Triangular area-normalised (Slaney) filters, (M, n_fft // 2 + 1)."""
-    return triangles(mel_to_hz(np.linspace(hz_to_mel(f_min), hz_to_mel(f_max), n_mels + 2)), sample_rate, n_fft)
+    return triangles(
+        mel_to_hz(np.linspace(hz_to_mel(f_min), hz_to_mel(f_max), n_mels + 2)), sample_rate, n_fft
+    )
 
 
 def triangles(edges: np.ndarray, sample_rate: int, n_fft: int) -> torch.Tensor:

@@ -62,7 +62,9 @@ def decode(salience: np.ndarray, config: FeaturesConfig) -> tuple[np.ndarray, np
     wanted = np.where((hz >= config.f0_min) & (hz <= config.f0_max), salience, 0.0)
     highest = wanted.argmax(1)
     near = highest[:, None] + np.arange(-NEIGHBOURS, NEIGHBOURS + 1)
-    weight = np.where((near >= 0) & (near < N_BINS), np.take_along_axis(salience, near.clip(0, N_BINS - 1), 1), 0.0)
+    weight = np.where(
+        (near >= 0) & (near < N_BINS), np.take_along_axis(salience, near.clip(0, N_BINS - 1), 1), 0.0
+    )
     cents = (weight * CENTS_OF_BINS[near.clip(0, N_BINS - 1)]).sum(1) / np.maximum(weight.sum(1), 1e-9)
     peak = wanted.max(1)
     pitch = np.clip(10.0 * 2.0 ** (cents / 1200.0), config.f0_min, config.f0_max)

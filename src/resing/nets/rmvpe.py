@@ -69,8 +69,9 @@ class _Down(nn.Module):
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
         self.bn = nn.BatchNorm2d(1)
-        widths = [1, *(width * 2**i for i in range(HALVINGS))]
-        self.layers = nn.ModuleList(_Level(a, b, blocks) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(
+            _Level(width * 2 ** (i - 1) if i else 1, width * 2**i, blocks) for i in range(HALVINGS)
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         x, kept = self.bn(x), []

@@ -13,8 +13,8 @@ from torch import Tensor
 from resing.synthesis import vocoder
 from resing.synthesis.vocoder import Vocoder, phase_at_frames
 from resing.training.acoustic import AcousticBatch
-from resing.training.loop import Progress, Trainer
 from resing.training.learning import AnyTask
+from resing.training.loop import Progress, Trainer
 
 CURVE_EVERY = 10
 

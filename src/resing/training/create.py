@@ -22,12 +22,11 @@ from resing.errors import ConfigError, DatasetError, VoiceError
 from resing.training import learning, machine, selection
 from resing.training.board import Board
 from resing.training.dataset import VoiceData
-from resing.training.doctor import DatasetReport
 from resing.training.leads import leads_of
-from resing.training.loop import Progress, Trainer
-from resing.training.prepare import ProgressCallback, Update, find_audio, prepare, read_report, save_json
 from resing.training.learning import AnyTask
+from resing.training.loop import Progress, Trainer
 from resing.training.machine import Machine
+from resing.training.prepare import ProgressCallback, Update, find_audio, prepare, read_report, save_json
 from resing.training.task import loop_config
 from resing.voice import Installed, Voice, VoiceCard, check_name, find, home, user_folder
 
@@ -86,12 +85,12 @@ class Request:
         """Read request.json, with changes to its training settings."""
         record = json.loads((run / REQUEST).read_text())
         facts, training = _facts(record.pop("facts")), record.pop("training")
-        more = {"songs": record.pop("songs", False), "preset": record.pop("preset", "embedded")}
+        songs, preset = record.pop("songs", False), record.pop("preset", "embedded")
         try:
             config = TrainingConfig(**(training | changes))
         except ValidationError as error:
             raise ConfigError(f"training: {settings.explain(error, TrainingConfig)}") from error
-        return cls(facts, config, **{k: v and Path(v) for k, v in record.items()}, **more)
+        return cls(facts, config, **{k: v and Path(v) for k, v in record.items()}, songs=songs, preset=preset)
 
 
 def runs_folder() -> Path:
@@ -212,9 +211,7 @@ def _train_request(
     installed = learning.models(request.preset)
     _, _, prepared = read_report(request.dataset)
     heard, seed = features or prepared, request.training.seed
-    data = VoiceData.load(
-        request.dataset, installed.audio, heard, installed.encoder_id, seed, request.preset
-    )
+    data = VoiceData.load(request.dataset, installed.audio, heard, installed.encoder_id, seed, request.preset)
     _check_card(request.facts, data, installed)
     trainer, task = _open_run(run, request, data, installed, tell)
     _train(trainer, task, request.training, tell)
@@ -319,7 +316,7 @@ def _package(run: Path, request: Request, task: AnyTask, installed: Installed) -
     }
     save_json(run / RESULT, figures | {"report": report.to_json()})
     card = _card(request.facts, data, installed, figures)
-    return learning.voice(request.preset, task, tensors, card, installed)
+    return learning.voice(task, tensors, card, installed)
 
 
 def _card(facts: VoiceFacts, data: VoiceData, installed: Installed, figures: dict[str, Any]) -> VoiceCard:

@@ -79,13 +79,22 @@ def begin(name: PresetName, data: VoiceData, installed: Installed, training: Tra
     stamp |= {"adapter_rank": base.config.adapter_rank, "seed": training.seed}
     if preset.model or preset.diff_svc:
         stamp |= {"preset": name, "shape": (preset.model or preset.diff_svc).model_dump()}  # type: ignore[union-attr]
-    task = _task(preset, base, speaker, data, training)
-    return Learning(task, stamp, [note for note in [several_voices(vectors.numpy())] if note])
+    learns = start(preset, base, speaker, data, training)
+    return Learning(learns, stamp, [note for note in [several_voices(vectors.numpy())] if note])
 
 
-def _task(
+def start(
     preset: Preset, base: AcousticModel, speaker: Tensor, data: VoiceData, training: TrainingConfig
 ) -> AnyTask:
+    """What learns in a preset.
+
+    Args:
+        preset: the preset.
+        base: the base that ships.
+        speaker: the voice's vector, (S,).
+        data: the recordings.
+        training: batches and segments, and the seed of fresh networks.
+    """
     if preset.diff_svc:
         shape = preset.diff_svc.model_copy(update={"hidden": base.config.n_units})
         classic = ClassicNet(shape, speaker, data)
@@ -103,8 +112,8 @@ def _task(
 def start_afresh(net: nn.Module, seed: int) -> None:
     """Give the layers of an untrained network random weights that follow from the seed alone.
 
-    Weights are even in 1 / sqrt(inputs), as torch draws them; those that begin as zeros stay, and biases
-    become zero.
+    Weights are even in 1 / sqrt(inputs), as torch draws them; those of convolutions, which only Diff-SVC's
+    networks have, are normal as there (He et al. 2015, arXiv 1502.01852). Zeros stay, biases become zero.
     """
     random = torch.Generator().manual_seed(seed)
     for module in net.modules():
@@ -115,39 +124,28 @@ def start_afresh(net: nn.Module, seed: int) -> None:
             weight.normal_(generator=random)
             continue
         bound = (len(weight) if isinstance(module, DepthwiseConv) else weight[0].numel()) ** -0.5
-        if weight.any():
+        if isinstance(module, nn.Conv1d) and weight.any():
+            weight.normal_(0.0, 2**0.5 * bound, generator=random)
+        elif weight.any():
             weight.uniform_(-bound, bound, generator=random)
         if module.bias is not None:
             module.bias.data.zero_()
 
 
-def voice(
-    name: PresetName, task: AnyTask, weights: dict[str, Tensor], card: VoiceCard, installed: Installed
-) -> Voice:
+def voice(task: AnyTask, weights: dict[str, Tensor], card: VoiceCard, installed: Installed) -> Voice:
     """The voice that a training ends in.
 
     Args:
-        name: of the preset.
         task: that was trained.
         weights: the best of what learnt, by name.
         card: of the voice.
         installed: the models it depends on.
     """
-    preset, shape = PRESETS[name], {}
     learnt = {n.removeprefix("net."): t for n, t in weights.items() if n.startswith("net.")}
-    if isinstance(task, ClassicTask):
-        shape = {"diff_svc": task.voice.shape}
-    elif not preset.model:
-        return Voice(
-            card, installed.model, installed.audio, weights["speaker"], learnt, features=task.data.features
-        )
+    features, model, audio = task.data.features, installed.model, installed.audio
+    if isinstance(task.voice, VoiceNet):
+        return Voice(card, model, audio, weights["speaker"], learnt, features=features)
     whole = {n: t.detach().cpu().float() for n, t in task.voice.net.state_dict().items()} | learnt
-    return Voice(
-        card,
-        installed.model,
-        installed.audio,
-        task.voice.speaker,
-        merged=whole,
-        features=task.data.features,
-        **shape,
-    )
+    shape = task.voice.shape if isinstance(task, ClassicTask) else None
+    speaker = task.voice.speaker
+    return Voice(card, model, audio, speaker, merged=whole, features=features, diff_svc=shape)

@@ -45,7 +45,8 @@ class Machine:
         here = torch.cuda.is_available()
         if wanted == "cuda" and not here:
             raise ConfigError(
-                "device=cuda: torch sees no GPU here; install a build of torch for it (docs/install.md), or --set device=cpu"
+                "device=cuda: torch sees no GPU here; install its build for one (docs/install.md), or give "
+                "--set device=cpu"
             )
         if wanted == "cpu" or not here:
             return cls("cpu")
@@ -95,7 +96,9 @@ def row_bytes(task: Task, machine: Machine, precision: str) -> int:
     return max(1, sum(kept.values()) // TRIAL_ROWS)
 
 
-def settle(training: TrainingConfig, task: Task, machine: Machine, known: int | None = None) -> TrainingConfig:
+def settle(
+    training: TrainingConfig, task: Task, machine: Machine, known: int | None = None
+) -> TrainingConfig:
     """The settings with all that is "auto" decided for this machine.
 
     Args:

@@ -329,8 +329,8 @@ def perturbed_units(
     """Units of two copies of a recording that sound like other voices, on the house grid, each (C, T).
 
     The copies are resampled (pitch and formants move together) and heard through a warped filter bank
-    (formants alone), one down and one up, so that a voice learns to sing from anybody's units. An encoder that
-    hears a waveform has no filter bank: then resampling alone goes one down and one up.
+    (formants alone), one down and one up, so that a voice learns to sing from anybody's units. An encoder
+    that hears a waveform has no filter bank: then resampling alone goes one down and one up.
 
     Args:
         narrow: samples at 16 kHz and the reference level, (N,).

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from resing.config import DiffSvcConfig, TrainingConfig
-from resing.nets.wavenet import DiffSvcNet
 from resing.synthesis import diff_svc, diffusion
 from resing.synthesis.noise import frame_noise
 from resing.training.acoustic import AcousticBatch
@@ -86,7 +85,7 @@ class ClassicTask:
 
     @torch.no_grad()
     def predict(self, piece: AcousticBatch) -> Tensor:
-        """The natural-log mel that the present weights sing for a held-out piece, with fixed noise, (B, M, T)."""
+        """Natural-log mel that the present weights sing for a held-out piece, noise fixed, (B, M, T)."""
         net, piece = self.voice.net, piece.to(self.voice.speaker.device)
         cond = self._condition(piece)
         x = frame_noise(0, 0, piece.mel.shape[-1], piece.mel.shape[1])[None].to(cond)
@@ -99,4 +98,6 @@ class ClassicTask:
     def _condition(self, batch: AcousticBatch) -> Tensor:
         """(B, H, T)."""
         rows = np.stack([diff_svc.pitch_rows(f0, self.voice.shape) for f0 in batch.f0.cpu().numpy()])
-        return batch.units + self.voice.net.pitch_embed(torch.from_numpy(rows).to(batch.f0.device)).transpose(1, 2)
+        return batch.units + self.voice.net.pitch_embed(torch.from_numpy(rows).to(batch.f0.device)).transpose(
+            1, 2
+        )
