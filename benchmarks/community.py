@@ -2,8 +2,8 @@
 
     python benchmarks/community.py [--threads 2] [--seconds 5] [--steps 2]
 
-Prints two Markdown tables: parts of a conversion, as seconds of computing per second of audio, and steps of
-training at the same batch.
+Prints two Markdown tables: parts of a conversion, as seconds of processor time per second of audio (on one
+thread that is the real-time factor of a processor with nothing else to do), and steps of training at one batch.
 """
 
 import argparse
@@ -125,16 +125,16 @@ def step_seconds(task: learning.AnyTask, steps: int) -> float:
     for number in range(steps):
         random = Randomness.at(0, number)
         batch = task.batch(random)
-        began = time.perf_counter()
+        began = time.process_time()
         task.loss(batch, random)[0].backward()
-        times.append(time.perf_counter() - began)
+        times.append(time.process_time() - began)
     return min(times)
 
 
 def show_training(steps: int) -> None:
     """A row for each preset."""
     print(
-        "\n| preset, 8 segments of 128 frames | parameters that learn | seconds for a step |\n|---|---|---|"
+        "\n| preset, 8 segments of 128 frames | parameters that learn | processor seconds for a step |\n|---|---|---|"
     )
     for preset in PRESETS:
         learns = task(preset)
@@ -150,13 +150,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"| part, {options.threads} threads | parameters | real-time factor |\n|---|---|---|")
+    print(f"| part, {options.threads} threads | parameters | processor seconds per second |\n|---|---|---|")
     for name, (job, net) in jobs(options.seconds).items():
         times = []
         for _ in range(2):
-            began = time.perf_counter()
+            began = time.process_time()
             job()
-            times.append(time.perf_counter() - began)
+            times.append(time.process_time() - began)
         size = f"{sum(p.numel() for p in net.parameters()) / 1e6:.1f} M" if net else "-"
         print(f"| {name} | {size} | {min(times) / options.seconds:.3f} |", flush=True)
     show_training(options.steps)

@@ -1,6 +1,8 @@
 """RMVPE: its network against an independent reading of the published one, its notes, its refusals."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch.nn.functional as F
 from community import bring, rmvpe
 from torch import Tensor
 
+from resing import hub
 from resing.config import FeaturesConfig
 from resing.errors import DownloadError
 from resing.features import ears
@@ -147,6 +150,18 @@ def test_audio_is_heard_on_the_grid_of_all_trackers_and_in_chunks(monkeypatch: p
     whole = tracking.salience(net, audio)
     monkeypatch.setattr(tracking, "CHUNK_FRAMES", 160)
     assert np.abs(tracking.salience(net, audio) - whole).max() < 0.02
+
+
+@pytest.mark.usefixtures("reader_in_process")
+def test_a_checkpoint_is_brought_and_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(hub.CATALOGUE, "rmvpe", replace(hub.entry("rmvpe"), sha256="", size=None))
+    torch.save(rmvpe(), tmp_path / "rmvpe.pt")
+    held = hub.download("rmvpe", source=tmp_path / "rmvpe.pt")
+    assert held.state == "here (unverified)"
+    assert ears.tracker(CONFIG).tracker_id == f"rmvpe-unverified-{held.source_sha256[:12]}"
+    torch.save(rmvpe(seed=4), tmp_path / "rmvpe.pt")
+    with pytest.raises(DownloadError, match="pinned at its first use"):
+        hub.download("rmvpe", source=tmp_path / "rmvpe.pt")
 
 
 def test_what_is_no_rmvpe_is_refused():

@@ -199,17 +199,19 @@ def convert(
     options, song = (singing or Singing()).options(), (mixing or Mixing()).options()
     from resing.conversion import Converter
     from resing.song.arrange import Arranger
+    from resing.synthesis import vocoder_nsf
     from resing.voice import Voice
 
-    arranger = Arranger(Converter(Voice.load(voice)), song)
+    singer = Voice.load(voice)
+    if vocoder_nsf.missing(singer.card.vocoder_id):
+        say(vocoder_nsf.advice())
+    arranger = Arranger(Converter(singer), song)
     if source.is_dir():
         if preview or accompaniment or stems or pitch_out or options.pitch_file:
             raise ConfigError(
                 "--preview, --accompaniment, --stems, --pitch-out and --pitch-file take a song, not a folder"
             )
         return _convert_folder(arranger, source, out, options, json)
-    for note in arranger.converter.notes:
-        say(note)
     with progress() as bars:
         if preview:
             options = _preview(arranger, source, options, bars)

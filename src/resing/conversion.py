@@ -63,9 +63,6 @@ class Converter:
         vocoder: by default the one that the voice was made for, if it is here, else the one that ships.
         encoder: by default the one that the voice was trained on.
 
-    Attributes:
-        notes: what the user should know of the models, in plain words.
-
     Raises:
         DownloadError: the voice needs an encoder or tracker that is not here; says how to get it.
         VoiceError: the encoder that is here is not the one that the voice was trained on.
@@ -82,8 +79,6 @@ class Converter:
         self.encoder = encoder
         self.acoustic = voice.acoustic
         self.vocoder = vocoder or vocoder_nsf.for_voice(voice.card.vocoder_id)
-        missing = vocoder is None and vocoder_nsf.missing(voice.card.vocoder_id)
-        self.notes = [vocoder_nsf.advice()] if missing else []
 
     def convert(
         self,
