@@ -333,7 +333,7 @@ def test_commands(server: Server, model: Model, capsys: pytest.CaptureFixture[st
     assert record["here"] and record["verified"] and record["source_sha256"] == DIGEST
     assert cli.run(["models", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert [one["here"] for one in listed] == [True, False, False]
+    assert [one["here"] for one in listed] == [True, False, False, False]
     assert listed[2]["sha256"] is None and listed[2]["non_commercial"]
     assert cli.run(["models", "list"]) == 0
     assert "unknown" in capsys.readouterr().out

@@ -206,8 +206,12 @@ def convert(
     options, song = (singing or Singing()).options(), (mixing or Mixing()).options()
     from resing.conversion import Converter
     from resing.song.arrange import Arranger
+    from resing.synthesis import vocoder_nsf
 
-    arranger = Arranger(Converter(_singer(voice, reference, consent)), song)
+    singer = _singer(voice, reference, consent)
+    if vocoder_nsf.missing(singer.card.vocoder_id):
+        say(vocoder_nsf.advice())
+    arranger = Arranger(Converter(singer), song)
     if source.is_dir():
         if preview or accompaniment or stems or pitch_out or options.pitch_file:
             raise ConfigError(

@@ -24,12 +24,13 @@ from resing.conversion_output import Levelled, gate_of, output_rate
 from resing.conversion_record import RENDERING, ConversionRecord
 from resing.conversion_retakes import Rendering, Retake, Settled
 from resing.conversion_take import Take
-from resing.errors import AudioError, ConfigError
-from resing.features import content, hubert
+from resing.errors import AudioError, ConfigError, VoiceError
+from resing.features import ears
 from resing.features.content import ContentEncoder
 from resing.features.dereverb import dry_copy
 from resing.features.extract import Features, Recording, open_recording
 from resing.features.heard import hear
+from resing.features.hubert import MODELS, HubertEncoder
 from resing.features.melody_tracking import Doubt
 from resing.features.residue import LONG_REVERB_DB
 from resing.pitch_file import read_pitch
@@ -38,10 +39,10 @@ from resing.synthesis import diff_svc, vocoder_nsf
 from resing.synthesis.diff_svc import DiffSvcModel
 from resing.synthesis.noise import frame_noise
 from resing.synthesis.vocoder import Vocoder
-from resing.voice import Voice
+from resing.voice import Voice, VoiceCard
 
-IMPORTED_WINDOW_REACHES = 8
-"""Windows of an imported voice are at least so many times its networks' reach of many seconds."""
+DIFF_SVC_WINDOW_REACHES = 8
+"""Windows of a Diff-SVC voice are at least so many times its networks' reach of many seconds."""
 WORK_BESIDE = 5
 """Work per frame beside the denoiser's, in evaluations of it."""
 
@@ -59,24 +60,25 @@ class Converter:
 
     Args:
         voice: who sings.
-        vocoder: by default the one that ships, or the one an imported voice was made for, if that is here.
+        vocoder: by default the one that the voice was made for, if it is here, else the one that ships.
         encoder: by default the one that the voice was trained on.
 
     Raises:
-        DownloadError: an imported voice needs an encoder that is not here; says how to get it.
+        DownloadError: the voice needs an encoder or tracker that is not here; says how to get it.
+        VoiceError: the encoder that is here is not the one that the voice was trained on.
     """
 
     def __init__(
         self, voice: Voice, vocoder: Vocoder | None = None, encoder: ContentEncoder | None = None
     ) -> None:
         self.voice = voice
+        if encoder is None:
+            ears.require(voice.features, f"the voice {voice.card.name}")
+            encoder = ears.encoder(voice.features)
+            _check_encoder(voice.card, encoder)
+        self.encoder = encoder
         self.acoustic = voice.acoustic
-        if voice.imported:
-            self.encoder = encoder or hubert.load(voice.imported.encoder)
-            self.vocoder = vocoder or vocoder_nsf.for_voice(voice.card.vocoder_id)
-        else:
-            self.encoder = encoder or content.embedded()
-            self.vocoder = vocoder or Vocoder.load()
+        self.vocoder = vocoder or vocoder_nsf.for_voice(voice.card.vocoder_id)
 
     def convert(
         self,
@@ -173,7 +175,7 @@ class Converter:
             raise ConfigError(
                 f"the part ends at {end} s but starts at {options.start_seconds} s; swap --from and --to"
             )
-        if self.voice.imported:
+        if self.voice.diff_svc:
             given = options.model_fields_set
             options = options.model_copy(
                 update={name: value for name, value in diff_svc.DEFAULTS.items() if name not in given}
@@ -232,8 +234,8 @@ class Converter:
             self._reach(options),
             max(1, round(options.window_seconds * self.voice.audio.frame_rate)),
         )
-        if self.voice.imported:
-            size = max(size, IMPORTED_WINDOW_REACHES * reach)
+        if self.voice.diff_svc:
+            size = max(size, DIFF_SVC_WINDOW_REACHES * reach)
         changed = take.changed(score.melody, reach) if take else np.ones(frames, bool)
         for start in range(0, frames, size):
             stop = min(start + size, frames)
@@ -342,6 +344,15 @@ class Converter:
             real_time_factor=round(sum(times.values()) / seconds, 4),
             rendering=RENDERING,
             levels=asdict(levels),
+        )
+
+
+def _check_encoder(card: VoiceCard, encoder: ContentEncoder) -> None:
+    """A voice trained here on an encoder of the community's sings with that very one."""
+    if not card.imported and isinstance(encoder, HubertEncoder) and encoder.encoder_id != card.encoder_id:
+        raise VoiceError(
+            f"the voice {card.name} was trained on the encoder {card.encoder_id}, here is "
+            f"{encoder.encoder_id}; bring its file: resing models download {MODELS[encoder.kind]} --from FILE"
         )
 
 

@@ -51,6 +51,11 @@ class Held:
     source_sha256: str = ""
 
     @property
+    def digest(self) -> str:
+        """A short id of the published file, which says where it is unverified."""
+        return f"{'' if self.verified else 'unverified-'}{self.source_sha256[:12]}"
+
+    @property
     def state(self) -> str:
         """In a word: here, here (unverified), not here."""
         if not self.here:
@@ -149,15 +154,14 @@ def build(name: str, builder: Callable[[dict[str, Tensor]], AnyNet]) -> tuple[An
     """
     path = locate(name)
     try:
-        tensors, header = checkpoint.load(path)
+        tensors, _ = checkpoint.load(path)
         net = builder(tensors)
     except (VoiceError, KeyError, IndexError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise DownloadError(
             f"{path} is no {name} ({reason:.120}); remove it and get it again: {command(name)}"
         ) from error
-    state = "" if header.get("verified") is True else "unverified-"
-    return net, f"{state}{str(header.get('source_sha256'))[:12]}"
+    return net, look(name).digest
 
 
 def verify(name: str) -> Held:

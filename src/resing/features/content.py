@@ -95,11 +95,21 @@ class ContentEncoder:
         net: the trained network.
         encoder_id: short name and hash; a voice works only with the encoder it was trained on.
         hiss_bands: channels of `hiss` that follow the network's own.
+
+    Attributes:
+        warps: it can be told to hear with warped frequencies.
     """
+
+    warps = True
 
     def __init__(self, net: ContentNet, encoder_id: str = "untrained", hiss_bands: int = 0) -> None:
         self.net, self.encoder_id = net.eval().requires_grad_(False), encoder_id
         self.hiss_bands = hiss_bands
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return str(next(self.net.parameters()).device)
 
     @classmethod
     def load(cls, path: Path | str = EMBEDDED, device: str = "cpu") -> "ContentEncoder":

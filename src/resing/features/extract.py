@@ -20,7 +20,7 @@ from resing.audio.files import downmix_weights, read_blocks
 from resing.audio.resampling import Resampler, resampled_length
 from resing.config import AudioConfig, FeaturesConfig
 from resing.errors import AudioError
-from resing.features import content, f0
+from resing.features import content, ears, f0
 from resing.features.loudness import REFERENCE_DB, a_weighted_level, relative_loudness, song_level
 from resing.features.melody_tracking import Doubt, find_melody, second_opinion
 from resing.features.residue import left_over, several_notes, steepest_fall
@@ -310,20 +310,17 @@ def _listen(
     progress: Callable[[float], object] | None,
 ) -> list[np.ndarray]:
     """Pitch in Hz (F,), its confidence (F,), second opinion (5, F), what is left (3, F); units (C, U)."""
-    step = math.lcm(f0.SWIFT_HOP, content.UNIT_HOP)
-    left = math.ceil(
-        max((encoder.net.left_frames + 2) * content.UNIT_HOP, f0.HALO_FRAMES * f0.SWIFT_HOP) / step
-    )
-    right = math.ceil(
-        max((encoder.net.right_frames + 2) * content.UNIT_HOP, f0.HALO_FRAMES * f0.SWIFT_HOP) / step
-    )
+    tracker = ears.tracker(config, encoder.device)
+    step = math.lcm(tracker.grain, f0.SWIFT_HOP, content.UNIT_HOP)
+    left = math.ceil(max((encoder.net.left_frames + 2) * content.UNIT_HOP, tracker.halo) / step)
+    right = math.ceil(max((encoder.net.right_frames + 2) * content.UNIT_HOP, tracker.halo) / step)
     longest = min(content.CHUNK_UNITS * content.UNIT_HOP, round(f0.CHUNK_SECONDS * content.SAMPLE_RATE))
     size = max(longest // step - left - right, 1) * step  # a window with its context is one chunk of each
     total = resampled_length(samples, recording.sample_rate, content.SAMPLE_RATE)
     levelled = (block * np.float32(gain) for block in recording.mono(content.SAMPLE_RATE))
     found: list[tuple[np.ndarray, ...]] = []
     for count, (skip, piece) in enumerate(overlapping(levelled, size, left * step, right * step), 1):
-        hz, sure = f0.swift_frames(piece, config)
+        hz, sure = tracker.hear(piece, config)
         wanted = slice(skip // f0.SWIFT_HOP, (skip + size) // f0.SWIFT_HOP)
         heard = encoder(piece)[:, skip // content.UNIT_HOP : (skip + size) // content.UNIT_HOP]
         voiced = sure >= config.f0_confidence

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from resing import cache
 from resing.config import AudioConfig, FeaturesConfig
+from resing.features import ears
 from resing.features.content import ContentEncoder
 from resing.features.extract import Features, extract_recording, open_recording
 from resing.features.melody_tracking import Doubt
@@ -44,7 +45,8 @@ def hear(
     Raises:
         AudioError: see `extract_recording`.
     """
-    facts = (VERSION, source_hash, part, repr(audio_config), repr(features_config), encoder.encoder_id)
+    models = encoder.encoder_id, ears.tracker(features_config, encoder.device).tracker_id
+    facts = (VERSION, source_hash, part, repr(audio_config), repr(features_config), *models)
     kept = cache.entry("heard", f"{cache.key(*facts)}.safetensors")
     known = _load(kept, audio_config)
     if known is None:

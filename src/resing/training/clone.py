@@ -66,7 +66,7 @@ def clone_voice(name: str, clip: Path | str, licence: str, consent: str, **about
     vectors = speaker_vectors(base, stretches_of(log_mel(used[None], audio)[0], MOST_STRETCHES))
     told = PREVIEW.format(seconds=found.recording.usable_seconds)
     figures = {"steps": 0, "preview": True, "summary": told}
-    card = card_of(facts, report, installed, figures)
+    card = card_of(facts, report, features, installed, figures)
     voice = Voice(card, installed.model, audio, mean_speaker(vectors), features=features)
     voice.save(user_folder() / f"{name}.safetensors")
     return voice
