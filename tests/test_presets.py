@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,7 @@ FACTS = {"licence": "private", "consent": "nobody sings here"}
 
 
 @pytest.fixture(autouse=True)
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tiny random installation, and presets as small."""
     weights = tmp_path / "weights"
     for module, name in ((acoustic, "base"), (content, "content"), (vocoder, "vocoder")):
@@ -56,14 +56,11 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     content.save_content(content.EMBEDDED, content.build(small), small)
     thin = vocoder.VocoderConfig(hidden=8, layers=1)
     vocoder.save_vocoder(vocoder.EMBEDDED, vocoder.build(thin, AUDIO), thin, AUDIO)
-    content.embedded.cache_clear()
     big = PRESETS["big"].model_copy(update={"model": MODEL.model_copy(update={"n_units": 128, "hidden": 12})})
     shape = PRESETS["classic"].diff_svc.model_copy(update={"channels": 160, "layers": 2})
     classic = PRESETS["classic"].model_copy(update={"diff_svc": shape})
     monkeypatch.setitem(settings.PRESETS, "big", big)
     monkeypatch.setitem(settings.PRESETS, "classic", classic)
-    yield
-    content.embedded.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +138,9 @@ def test_a_classic_voice_from_recordings_to_a_song(recordings: Path, song: Path,
     assert opened.card == voice.card and opened.diff_svc == voice.diff_svc and not opened.card.imported
     assert opened.diff_svc.hidden == MODEL.n_units and opened.card.encoder_id.startswith("resing-content-")
     out = tmp_path / "out.wav"
-    record = Converter(opened).convert(song, out, ConvertOptions(transpose=0, sampler="plms", steps=10))
+    ears, sound = (content.ContentEncoder.load(content.EMBEDDED), vocoder.Vocoder.load(vocoder.EMBEDDED))
+    options = ConvertOptions(transpose=0, sampler="plms", steps=10)
+    record = Converter(opened, sound, ears).convert(song, out, options)
     assert record.options["steps"] == 10 and record.vocoder_id == opened.card.vocoder_id
     sung, _ = files.read(out)
     assert np.isfinite(sung).all() and np.abs(sung).max() > 0.01
