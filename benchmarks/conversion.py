@@ -141,7 +141,7 @@ def judge_opinions(rows: list[Row], data: Path, ears: Ears) -> dict[str, Row]:
         joined = {side: np.concatenate(p)[: int(mos.SECONDS * HEARING_RATE)] for side, p in pieces.items()}
         changes[name] = {
             f"{measure.__name__}_change": measure(joined["output"]) - measure(joined["source"])
-            for measure in (mos.dnsmos, mos.plcmos)
+            for measure in mos.MEASURES
         }
     return changes
 

@@ -49,6 +49,7 @@ TABLES: dict[str, dict[str, Heading]] = {
     "Opinion scores of 30 s, less the source's (no judgement: they misrank converted singing)": {
         "dnsmos_change": ("DNSMOS", 2, 1, True, None),
         "plcmos_change": ("PLCMOS", 2, 1, True, None),
+        "distillmos_change": ("Distill-MOS", 2, 1, True, None),
     },
 }
 FIGURES = {key: heading for columns in TABLES.values() for key, heading in columns.items()}
