@@ -1,25 +1,17 @@
-"""Character error rates by several recognisers, and the phones that a linear probe hears."""
+"""Character error rates by several recognisers."""
 
 import json
 import os
-from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ears import Ears, Heard
-from torch import Tensor
 
 from resing.scoring import metrics
-from resing.scoring.clip import HEARING_RATE
-from resing.scoring.pair import UNIT_SECONDS
 
 WORDS_LIMIT = 0.3
 """Source error rate up to which a clip's words are judged, each recogniser by its own."""
-SEGMENT_SECONDS = 0.025
-PROBE_CLIPS = 40
 Row = dict[str, Any]
 
 
@@ -78,55 +70,6 @@ class Words:
     def known(self, path: Path) -> Row | None:
         """Text, language and phones of a recording."""
         return self.texts.get(_name(path))
-
-    @cached_property
-    def probe(self) -> Callable[[np.ndarray], np.ndarray]:
-        """Linear probe of phones on content units, (C, U) to (U, P), fitted to recordings of many voices."""
-        train = [row for row in self.texts.values() if row["use"] == "train" and "/par" in row["file"]]
-        chosen = train[:: max(1, len(train) // PROBE_CLIPS)]
-        units, phones = [], []
-        for row in chosen:
-            clip = Heard(self.data / "kokoro_sung" / f"{row['file']}.opus", self.ears)
-            said = phones_at(row["segments"], clip.units.shape[1])
-            units.append(clip.units.T.astype(np.float32)[said != ""])
-            phones.append(said[said != ""])
-        return fit_probe(np.concatenate(units), np.concatenate(phones))
-
-    def phone_distance(self, source: Heard, output: Heard) -> float | None:
-        """Total variation, 0 to 1, of the phones that the probe hears in both where the source sounds."""
-        n = min(source.units.shape[1], output.units.shape[1])
-        at = np.round(np.arange(n) * UNIT_SECONDS * HEARING_RATE).astype(int)
-        sounding = source.active[np.minimum(at, len(source.active) - 1)]
-        if not sounding.any():
-            return None
-        before, after = (self.probe(clip.units[:, :n].astype(np.float32)) for clip in (source, output))
-        return float(0.5 * np.abs(before - after).sum(axis=1)[sounding].mean())
-
-
-def phones_at(segments: list[list[Any]], count: int) -> np.ndarray:
-    """Phone commanded at each unit, "" at edges and word gaps, (count,)."""
-    ends = np.cumsum([frames for _, _, frames in segments]) * SEGMENT_SECONDS
-    inside = np.searchsorted(ends - 1e-6, np.arange(count) * UNIT_SECONDS, side="right")
-    return np.array([*(phone for phone, _, _ in segments), ""])[np.minimum(inside, len(segments))]
-
-
-def fit_probe(units: np.ndarray, phones: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Multinomial logistic regression with a little weight decay, (N, C) and (N,): units to probabilities."""
-    names, labels = np.unique(phones, return_inverse=True)
-    x, y = torch.from_numpy(units), torch.from_numpy(labels)
-    weight = torch.zeros(x.shape[1], len(names), requires_grad=True)
-    bias = torch.zeros(len(names), requires_grad=True)
-    optimiser = torch.optim.LBFGS([weight, bias], max_iter=30, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        found = torch.nn.functional.cross_entropy(x @ weight + bias, y) + 1e-4 * (weight**2).sum()
-        found.backward()
-        return found
-
-    optimiser.step(loss)
-    fitted = weight.detach(), bias.detach()
-    return lambda heard: torch.softmax(torch.from_numpy(heard.T) @ fitted[0] + fitted[1], dim=1).numpy()
 
 
 def error_rate(reference: str, heard: str) -> float:

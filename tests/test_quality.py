@@ -168,22 +168,6 @@ def test_parallels_are_unheard_singers_in_the_key_of_the_recording(parallels: Mo
 # ---- words ----
 
 
-def test_phones_stand_where_they_were_commanded(words: ModuleType):
-    segments = [["", 0, 4], ["s", 4, 2], ["a", 6, 8]]
-    found = words.phones_at(segments, 20)  # edges at 0.1, 0.15 and 0.35 s; units every 0.02 s
-    assert found.tolist() == [""] * 5 + ["s"] * 3 + ["a"] * 10 + [""] * 2
-
-
-def test_the_probe_learns_what_can_be_told_apart(words: ModuleType):
-    rng = np.random.default_rng(0)
-    centres = np.eye(3, 8, dtype=np.float32) * 4
-    units, phones = np.repeat(centres, 50, axis=0), np.repeat(["a", "i", "s"], 50)
-    probe = words.fit_probe(units + rng.normal(size=units.shape).astype(np.float32), phones)
-    probabilities = probe(centres.T)
-    assert probabilities.shape == (3, 3) and np.allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
-    assert probabilities.argmax(axis=1).tolist() == [0, 1, 2] and probabilities.max(axis=1).min() > 0.9
-
-
 def test_each_recogniser_judges_what_it_understands(
     words: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

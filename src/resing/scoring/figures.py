@@ -16,6 +16,7 @@ NO_RECORDINGS = "needs recordings of the voice that it was not made from: --reco
 OWN_EMBEDDER = "heard by Resing's own speaker encoder, which the voice was made with: it flatters"
 NO_WORDS = "needs a recogniser: benchmarks/conversion.py hears words with Whisper and Vosk"
 FILE_VECTOR = "against the vector in the voice file, for lack of recordings; " + OWN_EMBEDDER
+NO_PROBE = "its probe hears another encoder than the one here: python benchmarks/phone_probe.py makes it anew"
 OF_SOURCE = "against the source, for lack of recordings of the voice (--recordings FOLDER)"
 DULL_AGAINST_SOURCE_DB = -20.0
 """Two singers differ in brightness: only a band this much weaker than the source's is worth a look."""
@@ -44,6 +45,7 @@ ROWS = {
     "voicing_seconds": Row("tone lost or added for a while", "s"),
     "voicing_error": Row("tone lost or added", "%", None, 15.0),
     "units_distance": Row("sounds of the words changed", "", None, 0.15),
+    "phone_distance": Row("vowels and consonants heard otherwise", "%"),
     "hnr_db": Row("tone over noise", "dB"),
     "hnr_db_change": Row("tone over noise, change", "dB"),
     "hnr_high_db": Row("tone over noise above 2 kHz", "dB"),
@@ -134,7 +136,7 @@ def whole(pair: Pair, target: Target | None, voices: Voices) -> Iterator[Figure]
     """All figures but those of damage in places, in the order of ROWS."""
     yield from _likeness(target, voices)
     yield from _melody(pair)
-    yield row("units_distance", _mean(pair.unit_distances))
+    yield from _words(pair)
     recordings = target.recordings if target is not None else None
     yield from _tone(pair, recordings)
     yield _brightness(pair, recordings)
@@ -173,6 +175,17 @@ def _melody(pair: Pair) -> Iterator[Figure]:
     for name, found in (("gross_share", second), ("voicing_error", heard)):
         value = found[name]
         yield row(name, None if value is None else 100.0 * value, note="heard by a second tracker (DIO)")
+
+
+def _words(pair: Pair) -> Iterator[Figure]:
+    yield row("units_distance", _mean(pair.unit_distances))
+    apart = _mean(pair.phone_distances)
+    note = (
+        "heard by a linear probe, which is right in two thirds of the frames of new clips"
+        if apart is not None
+        else NO_PROBE
+    )
+    yield row("phone_distance", None if apart is None else 100.0 * apart, note=note)
 
 
 def _tone(pair: Pair, recordings: Recordings | None) -> Iterator[Figure]:
