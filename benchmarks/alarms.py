@@ -42,7 +42,7 @@ Rows = list[dict[str, str]]
 
 @dataclass
 class Tally:
-    """How many clips had a figure, or could have had a finding, and on how many it was an alarm, by change."""
+    """How many clips had a figure or could have had a finding, and on how many it was an alarm, by change."""
 
     heard: Counter[tuple[str, str]] = field(default_factory=Counter)
     alarms: Counter[tuple[str, str]] = field(default_factory=Counter)

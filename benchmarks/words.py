@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ears import Ears, Heard
 
+from resing import cache, checkpoint
 from resing.scoring import metrics
 
 WORDS_LIMIT = 0.3
@@ -16,13 +17,12 @@ Row = dict[str, Any]
 
 
 class Words:
-    """What recognisers make of outputs and of their sources; what is heard in sources is kept in a file."""
+    """What recognisers make of outputs and of recordings; what is heard in recordings is kept."""
 
-    def __init__(self, data: Path, ears: Ears, kept: Path) -> None:
-        self.data, self.ears, self.kept = data, ears, kept
+    def __init__(self, data: Path, ears: Ears) -> None:
+        self.data, self.ears = data, ears
         with open(data / "kokoro_sung" / "alignment.jsonl", encoding="utf-8") as file:
             self.texts: dict[str, Row] = {row["file"]: row for row in map(json.loads, file)}
-        self.heard: dict[str, str] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
 
     def judge(self, source: Heard, output: Heard, only: str | None = None) -> Row:
         """source_cer and output_cer by each recogniser, or one, that understands the source."""
@@ -38,31 +38,32 @@ class Words:
 
     def rate(self, clip: Heard, suffix: str) -> float | None:
         """Error rate of a recording whose text is known; None in a language that is not the recogniser's."""
-        known, name = self.known(clip.path), f"{_name(clip.path)}{suffix}"
+        known = self.known(clip.path)
         if known is None:
             return None
         if suffix == "" and (known["source_cer"] is None or known["source_cer"] > WORDS_LIMIT):
             return None  # the manifest has Whisper's own rate already
-        if name not in self.heard:
-            heard = self.ears.recognisers[suffix](clip.audio_16k, known["lang"])
-            if heard is None:
-                return None
-            self.heard[name] = heard
-            write_text(self.kept, json.dumps(self.heard, ensure_ascii=False, indent=1))
-        return error_rate(known["text"], self.heard[name])
+        kept = cache.entry("judge", cache.key(suffix, checkpoint.file_hash(clip.path)) + ".txt")
+        if kept.exists():
+            return error_rate(known["text"], kept.read_text(encoding="utf-8"))
+        heard = self.ears.recognisers[suffix](clip.audio_16k, known["lang"])
+        if heard is None:
+            return None
+        write_text(kept, heard)
+        return error_rate(known["text"], heard)
 
     def rates_of(self, paths: tuple[Path, ...]) -> Row:
         """Mean output_cer of a voice's own recordings by each recogniser, of those that it understands.
 
-        Nothing is heard for this: Whisper's rates come with the data, Vosk's are of those that were sources.
+        Whisper's rates come with the data.
         """
         means = Row()
         for suffix in self.ears.recognisers:
-            texts = {_name(path): known for path in paths if (known := self.known(path))}
-            rates = [known["source_cer"] for known in texts.values()]
+            texts = {path: known for path in paths if (known := self.known(path))}
             if suffix:
-                heard = {name: self.heard.get(name + suffix) for name in texts}
-                rates = [error_rate(texts[n]["text"], h) for n, h in heard.items() if h is not None]
+                rates = [self.rate(Heard(path, self.ears), suffix) for path in texts]
+            else:
+                rates = [known["source_cer"] for known in texts.values()]
             understood = [rate for rate in rates if rate is not None and rate <= WORDS_LIMIT]
             means[f"output_cer{suffix}"] = float(np.mean(understood)) if understood else None
         return means

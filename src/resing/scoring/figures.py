@@ -170,11 +170,15 @@ def _melody(pair: Pair) -> Iterator[Figure]:
     for name in ("f0_rmse_cents", "f0_median_cents", "coverage", "f0_correlation"):
         own = "the melody moves by less than a semitone" if first[name] is None and not note else note
         yield row(name, first[name], note=own)
-    second = metrics.pitch_agreement(pair.wanted_second, pair.sung_second, 0.0, pair.active)
-    heard = metrics.pitch_agreement(pair.source.second_pitch, pair.sung_second, 0.0, pair.active & pair.known)
-    for name, found in (("gross_share", second), ("voicing_error", heard)):
-        value = found[name]
+    for name, value in second_opinion(pair).items():
         yield row(name, None if value is None else 100.0 * value, note="heard by a second tracker (DIO)")
+
+
+def second_opinion(pair: Pair) -> dict[str, float | None]:
+    """gross_share and voicing_error, 0 to 1, by the second tracker; see `pitch_agreement`."""
+    sung = metrics.pitch_agreement(pair.wanted_second, pair.sung_second, 0.0, pair.active)
+    heard = metrics.pitch_agreement(pair.source.second_pitch, pair.sung_second, 0.0, pair.active & pair.known)
+    return {"gross_share": sung["gross_share"], "voicing_error": heard["voicing_error"]}
 
 
 def _words(pair: Pair) -> Iterator[Figure]:
