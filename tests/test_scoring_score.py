@@ -330,7 +330,7 @@ def test_progress_is_told_and_may_cancel(song: Path):
         (None, 15.0, "<= 15"),
         (0.8, 1.5, "0.8 to 1.5"),
         (0.0, 0.0, "0"),
-        (None, -42.1581, "<= -42.16"),
+        (None, -42.1581, "<= -42.2"),
     ],
 )
 def test_limits_in_figures(low: float | None, high: float | None, text: str):

@@ -84,7 +84,7 @@ class Voices:
 
 def limit_text(low: float | None, high: float | None) -> str:
     """What is expected, in figures: ">= 0.9", "<= 15", "0.8 to 1.5", "0" or nothing."""
-    least, most = (None if x is None else f"{round(x, 2):g}" for x in (low, high))
+    least, most = (None if x is None else f"{round(x, 1 if abs(x) >= 10 else 2):g}" for x in (low, high))
     if least is None:
         return "" if most is None else f"<= {most}"
     if most is None:
