@@ -107,7 +107,7 @@ MEANINGS = {
     "gross_share": "share of the singing that is more than three semitones off",
     "voicing_error": "share of the singing that turned from a note to breath, or from breath to a note",
     "units_distance": "0 where every sound of the words is as it was",
-    "phone_distance": "two people who sing the same words differ by 13 % or so, by over 90 % if they sing others",
+    "phone_distance": "two people singing the same words differ by 13 % or so, singing other words by 90 %",
     "hnr_db": "how much note there is for the breath and noise in it; more is clearer",
     "hnr_high_db": "the same for the brilliance of the voice, where hiss is heard first",
     "cpp_db": "less is hoarse, much more is like a machine",
