@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import faults
 import numpy as np
@@ -43,6 +43,15 @@ TONE = {
     "cpp_db": metrics.cpp,
 }
 Readings = dict[str, float | None]
+
+
+class Sung(Protocol):
+    """Anything with a pitch by SwiftF0."""
+
+    @property
+    def pitch(self) -> Pitch:
+        """(T,)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -233,7 +242,7 @@ def other_cases(data: Path, rows: list[dict[str, str]], count: int) -> tuple[lis
     return found, left_out
 
 
-def dropped_seconds(source: Sound, output: Sound) -> float:
+def dropped_seconds(source: Sung, output: Sung) -> float:
     """The longest time that the source has a clear pitch and the output none."""
     n = min(len(source.pitch.f0), len(output.pitch.f0))
     lost = (source.pitch.confidence[:n] >= CONFIDENT) & (output.pitch.confidence[:n] < VOICED)

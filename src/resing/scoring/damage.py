@@ -1,5 +1,6 @@
 """Every detector of damage, run on one pair: its figures and the places it points at."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -35,14 +36,18 @@ def find_damage(pair: Pair, target: Target | None = None) -> Damage:
     recordings = target.recordings if target is not None else None
     figures: list[Figure] = []
     places: dict[str, list[Place]] = {}
-    for found in (_levels(pair), _melody(pair), _seams(pair), _timing(pair)):
-        for kind, figure, those in found:
-            figures.append(figure)
-            places.setdefault(kind, []).extend(those)
+    for kind, figure, those in detected(pair):
+        figures.append(figure)
+        places.setdefault(kind, []).extend(those)
     figures.append(row("not_finite", metrics.not_finite(pair.output.raw)))
     places |= _tone(pair, recordings)
     places["dull"] = _dull(pair, recordings)
     return Damage(tuple(figures), _without_echoes(places))
+
+
+def detected(pair: Pair) -> Iterator[tuple[str, Figure, list[Place]]]:
+    """Kind, figure and places of every detector of moments, level, melody and time."""
+    return itertools.chain(_levels(pair), _melody(pair), _seams(pair), _timing(pair))
 
 
 def _levels(pair: Pair) -> Iterator[tuple[str, Figure, list[Place]]]:
