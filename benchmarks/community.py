@@ -3,7 +3,7 @@
     python benchmarks/community.py [--threads 2] [--seconds 5] [--steps 2]
 
 Prints two Markdown tables: parts of a conversion, as seconds of processor time per second of audio (on one
-thread that is the real-time factor of a processor with nothing else to do), and steps of training at one batch.
+thread the real-time factor of a processor with nothing else to do), and steps of training at one batch.
 """
 
 import argparse
@@ -134,7 +134,8 @@ def step_seconds(task: learning.AnyTask, steps: int) -> float:
 def show_training(steps: int) -> None:
     """A row for each preset."""
     print(
-        "\n| preset, 8 segments of 128 frames | parameters that learn | processor seconds for a step |\n|---|---|---|"
+        "\n| preset, 8 segments of 128 frames | parameters that learn | processor seconds for a step |"
+        "\n|---|---|---|"
     )
     for preset in PRESETS:
         learns = task(preset)
