@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
+from torch import Tensor
 
 from resing import checkpoint
 from resing import config as settings
@@ -32,6 +33,8 @@ from resing.training.task import loop_config
 from resing.voice import Installed, Voice, VoiceCard, check_name, find, home, user_folder
 
 REQUEST, RESULT, BEST = "request.json", "result.json", "best.safetensors"
+BEFORE = "before.safetensors"
+"""What a voice had learnt when its recordings changed: where its training goes on."""
 CHECKPOINTS = "checkpoint-*.safetensors"
 MEASURED_STEPS = 5
 """Steps after which the time left is told."""
@@ -231,10 +234,12 @@ def _open_run(
     begun = learning.begin(request.preset, data, installed, training)
     task, stamp = begun.task, begun.stamp
     steps = selection.planned_steps(data.report.minutes, training)
-    if _forget_other_training(run, stamp):
-        anew = "The recordings or the models have changed: training starts anew."
-        tell(Update("train", 0, steps, message=anew))
+    changed = _forget_other_training(run, stamp)
+    if changed:
+        tell(Update("train", 0, steps, message=changed))
     known = _newest_metadata(run)
+    if not known and (run / BEFORE).exists():
+        _take_up(task, checkpoint.load(run / BEFORE)[0])
     task.model.to(here.device)
     task.config = training = machine.settle(training, task, here, known.get("batch_size"))
     about = {"stamp": stamp, "seconds": known.get("seconds", 0.0), "batch_size": training.batch_size}
@@ -395,14 +400,33 @@ def _newest_metadata(run: Path, pattern: str = CHECKPOINTS) -> dict[str, Any]:
     return {}
 
 
-def _forget_other_training(run: Path, stamp: dict[str, Any]) -> bool:
-    """Delete what a training of other recordings left, and torn files; whether there was such a training."""
+def _forget_other_training(run: Path, stamp: dict[str, Any]) -> str:
+    """Put aside what was learnt from other recordings, delete what other models or a torn file left.
+
+    Returns:
+        What has changed, in a sentence; empty if nothing has.
+    """
     for torn in run.glob(".*.part"):
         torn.unlink()
     left = [_newest_metadata(run, pattern) for pattern in (CHECKPOINTS, BEST)]
     if all(not metadata or metadata.get("stamp") == stamp for metadata in left):
-        return False
+        return ""
+    known = left[1].get("stamp", {})
+    learns_on = bool(known) and known | {"fingerprint": stamp["fingerprint"]} == stamp
+    if learns_on:
+        (run / BEST).replace(run / BEFORE)
+    else:
+        (run / BEFORE).unlink(missing_ok=True)
     for pattern in (CHECKPOINTS, BEST, RESULT, "losses.jsonl", "validation.jsonl", "events.out.tfevents.*"):
         for path in run.glob(pattern):
             path.unlink()
-    return True
+    if learns_on:
+        return "The recordings have changed: the voice learns on from what it knew."
+    return "The models or settings have changed: training starts anew."
+
+
+def _take_up(task: AnyTask, learnt: dict[str, Tensor]) -> None:
+    """Put what a voice had learnt into what is about to learn."""
+    for name, parameter in task.model.named_parameters():
+        if name in learnt:
+            parameter.data.copy_(learnt[name])
