@@ -3,8 +3,8 @@
     python benchmarks/community.py [--threads 2] [--seconds 5] [--steps 2]
 
 Prints two Markdown tables: parts of a conversion, as seconds of processor time per second of audio (on one
-thread that is the real-time factor of a processor with nothing else to do), and steps of training, each at the
-same batch.
+thread that is the real-time factor of a processor with nothing else to do), and steps of training, each at
+the same batch.
 """
 
 import argparse
