@@ -3,7 +3,8 @@
     python benchmarks/community.py [--threads 2] [--seconds 5] [--steps 2]
 
 Prints two Markdown tables: parts of a conversion, as seconds of processor time per second of audio (on one
-thread the real-time factor of a processor with nothing else to do), and steps of training at one batch.
+thread that is the real-time factor of a processor with nothing else to do), and steps of training, each at
+the same batch.
 """
 
 import argparse
@@ -133,10 +134,8 @@ def step_seconds(task: learning.AnyTask, steps: int) -> float:
 
 def show_training(steps: int) -> None:
     """A row for each preset."""
-    print(
-        "\n| preset, 8 segments of 128 frames | parameters that learn | processor seconds for a step |"
-        "\n|---|---|---|"
-    )
+    print("\n| preset, 8 segments of 128 frames | parameters that learn | processor seconds for a step |")
+    print("|---|---|---|")
     for preset in PRESETS:
         learns = task(preset)
         millions = sum(p.numel() for p in learns.model.parameters() if p.requires_grad) / 1e6

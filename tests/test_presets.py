@@ -38,7 +38,7 @@ SHORT = {
     "checkpoint_every": 3,
     "validate_every": 3,
 }
-LONGER = {"steps": 60, "validate_every": 30, "learning_rate": 3e-3, "batch_size": 8, "segment_frames": 64}
+LONGER = {"steps": 40, "validate_every": 20, "learning_rate": 3e-3, "batch_size": 8, "segment_frames": 64}
 FACTS = {"licence": "private", "consent": "nobody sings here"}
 
 
@@ -133,7 +133,7 @@ def test_a_classic_voice_from_recordings_to_a_song(recordings: Path, song: Path,
     voice = create_voice("eva", recordings, preset="classic", training=config, **FACTS)
     run = runs_folder() / "eva"
     losses = [json.loads(line)["loss"] for line in (run / "losses.jsonl").read_text().splitlines()]
-    assert len(losses) == 60 and np.mean(losses[-10:]) < 0.9 * np.mean(losses[:5])
+    assert len(losses) == 40 and np.mean(losses[-10:]) < 0.9 * np.mean(losses[:5])
     opened = Voice.load("eva")
     assert opened.card == voice.card and opened.diff_svc == voice.diff_svc and not opened.card.imported
     assert opened.diff_svc.hidden == MODEL.n_units and opened.card.encoder_id.startswith("resing-content-")
@@ -248,13 +248,14 @@ def test_networks_of_true_shape_learn(preset: str, parameters: int, tmp_path: Pa
     task = true_task(preset)
     assert round(sum(p.numel() for p in task.voice.net.parameters()) / 1e6) == parameters
     loop = LoopConfig(
-        steps=4, learning_rate=1e-3, warmup=1, cooldown=0.0, checkpoint_every=9, validate_every=9
+        steps=3, learning_rate=3e-4, warmup=1, cooldown=0.0, checkpoint_every=9, validate_every=9
     )
-    batch = task.batch(Randomness.at(0, 0))
+    batch, loss = task.batch(Randomness.at(0, 0)), task.loss
     task.batch = lambda random: batch
+    task.loss = lambda batch, random: loss(batch, Randomness.at(0, 0))  # the same noise at every step
     Trainer(task, tmp_path, loop).run()
     losses = [json.loads(line)["loss"] for line in (tmp_path / "losses.jsonl").read_text().splitlines()]
-    assert losses[-1] < losses[0]
+    assert losses[0] > losses[1] > losses[2]
 
 
 def true_task(preset: str) -> AnyTask:
@@ -264,11 +265,11 @@ def true_task(preset: str) -> AnyTask:
     pieces = [
         Piece(
             f"{i}.wav",
-            torch.randn(128, 60, generator=random) - 5,
-            torch.randn(3, width, 60, generator=random).half(),
-            torch.full((60,), 220.0),
-            torch.ones(60),
-            torch.zeros(60),
+            torch.randn(128, 30, generator=random) - 5,
+            torch.randn(3, width, 30, generator=random).half(),
+            torch.full((30,), 220.0),
+            torch.ones(30),
+            torch.zeros(30),
             22050.0,
         )
         for i in range(4)
