@@ -103,6 +103,17 @@ class Client:
             )
         )
 
+    def retake(self, job: str, start_seconds: float, end_seconds: float) -> "Work":
+        """Sing a phrase of a conversion once more; gives the whole song with the other take in it.
+
+        Args:
+            job: id of the conversion, or of an earlier retake.
+            start_seconds: of the place in the song where the phrase is.
+            end_seconds: of the same.
+        """
+        place = {"start_seconds": start_seconds, "end_seconds": end_seconds}
+        return self.start(schema.Retake(kind="retake", job=job, **place))
+
     def score(self, job: str) -> "Work":
         """Judge what a conversion made."""
         return self.start(schema.Score(kind="score", job=job))

@@ -48,6 +48,24 @@ class Convert(Settings):
         return self
 
 
+class Retake(Settings):
+    """Sing one phrase of a conversion once more: the song as it was, with another take put in.
+
+    The phrase is the one that covers most of the place, in seconds of the song that was sent.
+    """
+
+    kind: Literal["retake"]
+    job: Id
+    start_seconds: float = Field(ge=0)
+    end_seconds: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _forward(self) -> Self:
+        if not self.start_seconds < self.end_seconds:
+            raise ValueError("end_seconds: expected more than start_seconds")
+        return self
+
+
 class Score(Settings):
     """Judge what a conversion made, phrase by phrase."""
 
@@ -88,7 +106,9 @@ class CreateVoice(Settings):
         return self
 
 
-Request = Annotated[Listen | Convert | Score | Sample | Recordings | CreateVoice, Field(discriminator="kind")]
+Request = Annotated[
+    Listen | Convert | Retake | Score | Sample | Recordings | CreateVoice, Field(discriminator="kind")
+]
 
 
 class Answer(BaseModel):

@@ -28,10 +28,10 @@ from resing.server.database import (
 )
 from resing.server.places import check_id, new_id
 
-__all__ = ["BusyError", "Entry", "StateError", "Store", "UnknownError"]
+__all__ = ["BusyError", "Entry", "StateError", "Store", "UnknownError", "asked_of"]
 
 LANES = {
-    "songs": ("sample", "listen", "score", "convert"),
+    "songs": ("sample", "listen", "score", "retake", "convert"),
     "voices": ("recordings", "voice"),
 }
 """Each lane has a worker of its own, so that a long training does not hold up songs; first kinds first."""
@@ -338,6 +338,12 @@ class Store(Database):
         """Ids of all uploads and of all jobs: what lies in their folders beside these is nobody's."""
         uploads, jobs = self.ask("SELECT id FROM uploads"), self.ask("SELECT id FROM jobs")
         return {row["id"] for row in uploads}, {row["id"] for row in jobs}
+
+
+def asked_of(made: Entry) -> dict[str, Any]:
+    """The conversion that was asked for first, of a conversion or of another take in one."""
+    request: dict[str, Any] = made.request if made.kind == "convert" else (made.result or {})["request"]
+    return request
 
 
 def _waiting(kinds: Sequence[str]) -> str:

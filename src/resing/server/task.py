@@ -128,4 +128,4 @@ def job_seconds(kind: str, limits: Limits) -> float:
     """How long a job of a kind may take."""
     if kind in ("voice", "recordings"):
         return limits.voice_job_seconds
-    return limits.convert_job_seconds if kind == "convert" else limits.listen_job_seconds
+    return limits.convert_job_seconds if kind in ("convert", "retake") else limits.listen_job_seconds

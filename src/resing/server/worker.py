@@ -89,7 +89,8 @@ def _work(entry: Entry) -> Callable[[Task], dict[str, Any]]:
 
 def _without_paths(task: Task, text: str) -> str:
     """A message with names for the server's own files."""
-    for place in (task.places.job(task.entry.id), task.places.uploads):
+    jobs = [task.entry.id, *filter(None, [task.entry.request.get("job")])]
+    for place in (*map(task.places.job, jobs), task.places.uploads):
         text = text.replace(f"{place}/", "").replace(str(place), "")
     for upload in [task.entry.request.get("upload"), *task.entry.request.get("uploads", ())]:
         if upload and upload in text:
