@@ -90,9 +90,9 @@ def test_another_take_of_a_phrase_leaves_the_rest_of_the_mix(
     for one, other in (("a.flac", "b.flac"), ("stems/converted.flac", "again/converted.flac")):
         before, after = (soundfile.read(tmp_path / path)[0] for path in (one, other))
         differs = np.flatnonzero((before != after).any(axis=-1)) / RATE
-        assert differs.min() > retake["start_seconds"] - 0.3 and len(differs) > RATE / 2
+        assert differs.min() > retake["start_seconds"] - 0.5 and len(differs) > RATE / 2
     again = repeat(tmp_path / "b.flac.json", tmp_path / "c.flac", tiny_converter)
-    assert again.song["mix"] == json.loads(json.dumps(made.song["mix"]))
+    assert json.dumps(again.song["mix"]) == json.dumps(made.song["mix"])
     assert np.array_equal(*(soundfile.read(tmp_path / name)[0] for name in ("b.flac", "c.flac")))
 
 

@@ -120,8 +120,10 @@ def curve(job: JobId, store: Keys) -> dict[str, list[dict[str, float]]]:
 
 @router.get("/{job}/files/{name}", dependencies=[secret], response_class=FileResponse)
 def file(job: JobId, name: str, store: Keys) -> FileResponse:
-    """A file that a job made."""
-    entry = _done(job, store)
+    """A file that a job made; of a voice in the making, best.flac is how it sounds at its best so far."""
+    entry = store.job(job)
+    if entry.kind != "voice":
+        _done(job, store)
     folder = store.places.job(job)
     if not FILE.fullmatch(name) or name not in {path.name for path in folder.glob("*") if path.is_file()}:
         raise UnknownError("the job made no such file")
@@ -155,7 +157,7 @@ def describe(entry: Entry, store: Store, limits: Limits) -> schema.Job:
 
 
 def _files(entry: Entry, store: Store) -> list[schema.File]:
-    if entry.state != "done":
+    if entry.state != "done" and entry.kind != "voice":
         return []
     paths = sorted(store.places.job(entry.id).glob("*"))
     return [schema.File(name=p.name, bytes=p.stat().st_size) for p in paths if FILE.fullmatch(p.name)]

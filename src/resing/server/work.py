@@ -14,7 +14,7 @@ from resing import cache, checkpoint, pitch
 from resing.audio import files
 from resing.audio.tags import read_tags, write_tags
 from resing.config import AudioConfig, ConvertOptions, FeaturesConfig, SongOptions
-from resing.conversion import Converter
+from resing.conversion import Converter, ProgressCallback
 from resing.conversion_record import ConversionRecord
 from resing.conversion_retakes import MORE_STEPS
 from resing.errors import ResingError
@@ -255,11 +255,16 @@ def sample(task: Task) -> dict[str, Any]:
     request = schema.Sample(**task.entry.request)
     converter, folder = open_singer(request.voice), task.clear()
     out = folder / "sample.flac"
-    converter.convert(DEMO, out, SAMPLE, task.stage)
-    Path(f"{out}.json").unlink()
+    sing_sample(converter, out, task.stage)
     with whole(sample_path(task, converter.voice.card)) as temporary:
         shutil.copyfile(out, temporary)
     return {"voice": request.voice}
+
+
+def sing_sample(converter: Converter, out: Path, progress: ProgressCallback | None = None) -> None:
+    """Let a voice sing a few bars of the bundled song into a file."""
+    converter.convert(DEMO, out, SAMPLE, progress)
+    Path(f"{out}.json").unlink()
 
 
 def sample_path(task: Task, card: VoiceCard) -> Path:

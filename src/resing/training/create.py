@@ -305,7 +305,7 @@ def _package(
 ) -> Voice:
     """The voice with the best weights and its card; the outcome is noted in the run's folder."""
     history, report = selection.read_history(run), data.report
-    tensors, best = checkpoint.load(run / BEST)
+    best = checkpoint.read_metadata(run / BEST)
     training = request.training
     steps = selection.planned_steps(report.minutes, training)
     figures: dict[str, Any] = {
@@ -318,9 +318,24 @@ def _package(
         "summary": selection.explain(history, best, steps, training.patience, report),
     }
     save_json(run / RESULT, figures | {"report": report.to_json()})
+    return _best(run, _card(request.facts, report, installed, figures), installed, features)
+
+
+def _best(run: Path, card: VoiceCard, installed: Installed, features: FeaturesConfig) -> Voice:
+    """A voice of that card with the best weights of a run."""
+    tensors, _ = checkpoint.load(run / BEST)
     adapters = {n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")}
-    card = _card(request.facts, report, installed, figures)
     return Voice(card, installed.model, installed.audio, tensors["speaker"], adapters, features=features)
+
+
+def best_so_far(run: Path) -> tuple[Voice, int] | None:
+    """The voice as a run has it at its best so far, and the step of its weights; None before the first."""
+    if not (run / BEST).exists():
+        return None
+    request, installed = Request.load(run, {}), Installed.read()
+    report, _, features = read_report(request.dataset)
+    step = int(checkpoint.read_metadata(run / BEST)["step"])
+    return _best(run, _card(request.facts, report, installed, {"step": step}), installed, features), step
 
 
 def _card(

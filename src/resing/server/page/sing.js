@@ -20,8 +20,8 @@ export function leave() {
 
 export async function show(section, [job]) {
   if (job) {
-    const known = await api.call("GET", `/jobs/${job}`);
-    keep({ upload: known.request.upload, voice: known.request.voice, picked: true, job, listen: null });
+    const known = await api.call("GET", `/jobs/${job}`), asked = known.kind === "retake" ? (await api.result(job)).request : known.request;
+    keep({ upload: asked.upload, voice: asked.voice, picked: true, job, listen: null });
     history.replaceState(null, "", "#sing");
     if (place) { place = null; section.replaceChildren(); }
   }
@@ -200,7 +200,7 @@ async function watch(id) {
   if (over.state === "cancelled") { say("Cancelled."); return; }
   if (!api.secretOf(id)) { say("This was sung from another browser, where it can be heard."); return; }
   result?.close();
-  result = await showResult(place.result, over, sing);
+  result = await showResult(place.result, over, { sing, open: (job) => { keep({ job }); return watch(job); } });
 }
 
 addEventListener("keydown", (event) => {
