@@ -12,7 +12,7 @@ from pathlib import Path
 
 from resing.server.limits import Limits
 from resing.server.places import new_id
-from resing.server.store import LANES, Store
+from resing.server.store import LANES, BusyError, Store
 from resing.server.task import job_seconds
 
 TICK_SECONDS = 0.25
@@ -72,7 +72,8 @@ class Keeper:
 
     def _run(self) -> None:
         while not self._ending.wait(TICK_SECONDS):
-            self.tick()
+            with contextlib.suppress(BusyError):  # the next look may find the database free
+                self.tick()
 
     def tick(self) -> None:
         """Look once at everything."""
