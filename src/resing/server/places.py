@@ -14,7 +14,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from resing.voice import home
+from resing.cache import home
 
 ID = re.compile(r"[a-z2-7]{26}")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz234567"

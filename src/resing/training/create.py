@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from resing import checkpoint
 from resing import config as settings
+from resing.cache import home
 from resing.config import FeaturesConfig, Settings, TrainingConfig
 from resing.errors import ConfigError, DatasetError, VoiceError
 from resing.features import content
@@ -30,7 +31,7 @@ from resing.training.leads import leads_of
 from resing.training.loop import Progress, Trainer
 from resing.training.prepare import ProgressCallback, Update, find_audio, prepare, read_report, save_json
 from resing.training.task import VoiceNet, VoiceTask, loop_config, mean_speaker, speaker_vectors
-from resing.voice import Installed, Voice, VoiceCard, check_name, find, home, user_folder
+from resing.voice import Installed, Voice, VoiceCard, check_name, find, user_folder
 
 REQUEST, RESULT, BEST = "request.json", "result.json", "best.safetensors"
 CHECKPOINTS = "checkpoint-*.safetensors"

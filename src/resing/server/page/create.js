@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { bar, clock, dropZone, h, say, size, trying } from "./dom.js";
-import { training } from "./draw.js";
+import { draw, training } from "./draw.js";
 
 const STATE = "resing.create";
 let state = { uploads: [] }, place = null, about = null;
@@ -122,7 +122,7 @@ async function watch(id) {
     const [lines, curve] = await Promise.all([api.call("GET", `/jobs/${id}/log`), api.opened(id, "curve").catch(() => null)]);
     log.textContent = lines.map((line) => `${new Date(line.time * 1000).toLocaleTimeString()}  ${line.text}`).join("\n");
     log.scrollTop = log.scrollHeight;
-    if (curve) training(canvas, curve, job.progress.figures.steps || 0);
+    if (curve) draw(canvas, training, curve, job.progress.figures.steps || 0);
     soFar(sound, job);
   };
   const over = await api.follow(id, (job) => look(job).catch(() => {})).done;

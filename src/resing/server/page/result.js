@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { bar, clock, h, key, percent, size, trying } from "./dom.js";
-import { melody, spectrogram } from "./draw.js";
+import { draw, melody, spectrogram } from "./draw.js";
 import { Player } from "./player.js";
 
 const WEAK = 0.25;
@@ -58,7 +58,7 @@ class Result {
   }
 
   drawMelody() {
-    melody(this.where.querySelector("#lane-melody canvas"), this.curves, this.record.transpose, this.player.seconds, this.phrases);
+    draw(this.where.querySelector("#lane-melody canvas"), melody, this.curves, this.record.transpose, this.player.seconds, this.phrases);
   }
 
   async hear(name) {
@@ -103,7 +103,7 @@ class Result {
     const words = anew.weak_seconds || anew.left_seconds ? `${anew.fault} for ${anew.weak_seconds.toFixed(1)} s before, ${anew.left_seconds.toFixed(1)} s now` : "clear before and now";
     return h("div", { id: "anew", className: "note" }, h("p", {}, h("b", {}, `${span(phrase)} is another take`), ` · ${words}. All else is as it was.`),
       h("div", { className: "row" }, h("button", { onclick: () => this.playPhrase(phrase) }, "▶ Listen to it"), h("button", { onclick: trying(() => this.again(phrase)) }, "Try once more"),
-        h("button", { id: "back", onclick: trying(() => this.act.open(of)) }, "Back to the take before")));
+        this.files.previous && h("button", { id: "back", onclick: trying(() => this.act.open(of)) }, "Back to the take before")));
   }
 
   again(phrase) {
@@ -113,8 +113,8 @@ class Result {
 
   // A place that only the ear finds weak.
   more() {
-    return h("p", {}, h("button", { id: "again-here", onclick: trying(() => this.again({ start_seconds: this.player.now, end_seconds: this.player.now + 0.3 })) }, "Sing the phrase at the line again"),
-      h("span", { className: "soft" }, " Another take of one phrase; the rest of the song stays."));
+    return h("p", { className: "row" }, h("span", { className: "soft grow" }, "Something else sounds wrong? Stop there, and another take of that one phrase is put into the song; the rest stays as it is."),
+      h("button", { id: "again-here", onclick: trying(() => this.again({ start_seconds: this.player.now, end_seconds: this.player.now + 0.3 })) }, "Sing the phrase here again"));
   }
 
   downloads() {
