@@ -253,6 +253,7 @@ def score(task: Task) -> dict[str, Any]:
 def sample(task: Task) -> dict[str, Any]:
     """A few bars of the bundled song in a voice, kept for everybody who asks."""
     request = schema.Sample(**task.entry.request)
+    task.tell("open", 0.0)
     converter, folder = open_singer(request.voice), task.clear()
     out = folder / "sample.flac"
     sing_sample(converter, out, task.stage)
