@@ -152,7 +152,7 @@ def test_a_phrase_is_sung_again_and_put_into_the_song(tab: Tab, served: Served):
     tab.until("!!document.querySelector('#anew')")
     told = next(entry for entry in served.store.jobs() if entry.kind == "retake")
     assert told.result["of"] == first and told.result["anew"]["replaced"]
-    assert told.request["start_seconds"] == 2.0 < told.result["anew"]["end_seconds"]
+    assert told.request["start_seconds"] <= 2.0 < told.result["anew"]["end_seconds"]
     assert tab.value(place) == pytest.approx(told.result["anew"]["start_seconds"] - 0.3, abs=0.02)
     kept, made = (files.read(served.store.places.job(job) / "song.flac")[0] for job in (first, told.id))
     differs = np.flatnonzero((kept != made).any(axis=0)) / AUDIO.sample_rate

@@ -114,7 +114,11 @@ class Result {
   // A place that only the ear finds weak.
   more() {
     return h("p", { className: "row" }, h("span", { className: "soft grow" }, "Something else sounds wrong? Stop there, and another take of that one phrase is put into the song; the rest stays as it is."),
-      h("button", { id: "again-here", onclick: trying(() => this.again({ start_seconds: this.player.now, end_seconds: this.player.now + 0.3 })) }, "Sing the phrase here again"));
+      h("button", { id: "again-here", onclick: trying(() => {
+        const now = this.player.now, phrase = this.phrases.find((one) => one.start_seconds <= now && now < one.end_seconds);
+        if (this.phrases.length && !phrase) throw new api.Refused(0, { message: "Nothing is sung where the line stands; move it to the place that sounds wrong." });
+        return this.again(phrase || { start_seconds: now, end_seconds: now + 0.3 });
+      }) }, "Sing the phrase here again"));
   }
 
   downloads() {
