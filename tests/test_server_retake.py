@@ -58,7 +58,7 @@ def test_another_take_gives_the_whole_song_and_can_be_taken_further(
     do_jobs(served, work.WORK)
     done = client.get(f"/api/jobs/{job}").json()
     assert done["state"] == "done", done["error"]
-    assert done["title"] == "Another take at 0:01: My song.wav, sung by tiny"
+    assert done["title"] == "Another take at 0:02: My song.wav, sung by tiny"
     names = {file["name"] for file in done["files"]}
     assert names == {"song.flac", "song.wav", "song.mp3", "original.flac", "curves.json", "record.json"}
     got = client.get(f"/api/jobs/{job}/files/song.flac")
@@ -74,7 +74,7 @@ def test_another_take_gives_the_whole_song_and_can_be_taken_further(
     again = ask(client, {"kind": "retake", "job": job, **PLACE})
     do_jobs(served, work.WORK)
     assert served.store.job(again).result["anew"]["seed"] == 2000
-    assert served.store.job(again).title == "Another take at 0:01: My song.wav, sung by tiny"
+    assert served.store.job(again).title == "Another take at 0:02: My song.wav, sung by tiny"
 
 
 def test_what_cannot_be_taken_again_is_refused(served: Served, client: TestClient, sung: str):

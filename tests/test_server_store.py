@@ -14,10 +14,12 @@ from redis_server import RedisServer
 
 from resing.errors import ConfigError, ResingError
 from resing.server import database
+from resing.server.database import BusyError
+from resing.server.entries import StateError, UnknownError
 from resing.server.keeper import Keeper
 from resing.server.limits import Limits
 from resing.server.places import Places, check_id, new_id
-from resing.server.store import LANES, BusyError, StateError, Store, UnknownError
+from resing.server.store import LANES, Store
 from resing.server.task import OutOfTime, StopWork, Task
 from resing.server.worker import work_on
 

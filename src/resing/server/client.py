@@ -22,6 +22,7 @@ from pydantic import BaseModel, TypeAdapter
 from resing.config import ConvertOptions, SongOptions, TrainingConfig
 from resing.errors import ConfigError, ResingError
 from resing.server import schema
+from resing.server.database import OVER
 from resing.server.places import Places
 from resing.training.create import VoiceFacts
 from resing.whole import whole
@@ -204,7 +205,7 @@ class Work:
         while True:
             job = self.now()
             yield job
-            if job.state in schema.OVER:
+            if job.state in OVER:
                 return
             time.sleep(LOOK_SECONDS)
 

@@ -17,6 +17,7 @@ from resing.errors import ResingError
 from resing.server.places import Places
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
+OVER: tuple[State, ...] = ("done", "failed", "cancelled")
 Kind = Literal["uploads", "jobs", "results"]
 Record = dict[str, Any]
 LONGEST_LOG = 400

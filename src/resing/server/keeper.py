@@ -10,9 +10,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from resing.server.database import BusyError
 from resing.server.limits import Limits
 from resing.server.places import new_id
-from resing.server.store import LANES, BusyError, Store
+from resing.server.store import LANES, Store
 from resing.server.task import job_seconds
 
 TICK_SECONDS = 0.25

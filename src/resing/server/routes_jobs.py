@@ -11,10 +11,11 @@ from starlette.responses import FileResponse, StreamingResponse
 
 from resing.server import schema
 from resing.server.access import JobId, Keys, require_secret, require_token
+from resing.server.database import OVER, BusyError
+from resing.server.entries import Entry, StateError, UnknownError, asked_of
 from resing.server.examine import TooLargeError
 from resing.server.limits import Limits
-from resing.server.schema import OVER
-from resing.server.store import BusyError, Entry, StateError, Store, UnknownError, asked_of
+from resing.server.store import Store
 from resing.training.create import runs_folder
 from resing.voice import find
 
@@ -173,7 +174,7 @@ def _look(asked: schema.Request, store: Store, limits: Limits) -> tuple[str, lis
             return f"{store.upload(asked.upload)['name']}, sung by {asked.voice}", [asked.upload]
         case schema.Retake():
             made = _of(store, asked.job, "convert", "retake")
-            upload, seconds = asked_of(made)["upload"], int(asked.start_seconds)
+            upload, seconds = asked_of(made)["upload"], round(asked.start_seconds)
             store.upload(upload)
             place = f"{seconds // 60}:{seconds % 60:02d}"
             return f"Another take at {place}: {ABOUT.sub('', made.title)}", [asked.job, upload]

@@ -13,7 +13,6 @@ from resing.server.places import ID, check_id
 from resing.training.create import VoiceFacts
 from resing.voice_file import NAME
 
-OVER = ("done", "failed", "cancelled")
 Id = Annotated[str, Field(pattern=f"^{ID.pattern}$"), AfterValidator(check_id)]
 VoiceName = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 

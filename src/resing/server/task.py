@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from resing.server.entries import Entry
 from resing.server.limits import Limits
 from resing.server.places import Places
-from resing.server.store import Entry, Store
+from resing.server.store import Store
 
 TOLD_SECONDS = 0.3
 """The database hears of progress, and is asked whether to go on, no more often than this."""

@@ -30,7 +30,7 @@ from resing.scoring.target import Target
 from resing.separation_a_cappella import is_a_cappella
 from resing.separation_unet import embedded
 from resing.server import schema
-from resing.server.store import Entry, asked_of
+from resing.server.entries import Entry, asked_of
 from resing.server.task import Task
 from resing.song.arrange import Arranger, repeat
 from resing.song.pace import Pace

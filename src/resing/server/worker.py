@@ -15,9 +15,10 @@ from typing import Any
 from filelock import FileLock
 
 from resing.errors import ResingError
+from resing.server.entries import Entry
 from resing.server.limits import Limits
 from resing.server.places import Places
-from resing.server.store import LANES, Entry, Store
+from resing.server.store import LANES, Store
 from resing.server.task import OutOfTime, ServerGone, StopWork, Task, job_seconds
 
 IDLE_SECONDS = 300.0

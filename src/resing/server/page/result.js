@@ -100,7 +100,7 @@ class Result {
     const { anew, of } = this.told, start = this.record.options.start_seconds;
     if (!anew) return null;
     const phrase = { start_seconds: anew.start_seconds - start, end_seconds: anew.end_seconds - start };
-    const words = anew.weak_seconds || anew.left_seconds ? `${anew.fault} for ${anew.weak_seconds.toFixed(1)} s before, ${anew.left_seconds.toFixed(1)} s now` : "clear before and now";
+    const words = anew.weak_seconds || anew.left_seconds ? `${anew.fault} for ${anew.weak_seconds.toFixed(1)} s before, ${anew.left_seconds.toFixed(1)} s now` : "its tone was clear and is";
     return h("div", { id: "anew", className: "note" }, h("p", {}, h("b", {}, `${span(phrase)} is another take`), ` · ${words}. All else is as it was.`),
       h("div", { className: "row" }, h("button", { onclick: () => this.playPhrase(phrase) }, "▶ Listen to it"), h("button", { onclick: trying(() => this.again(phrase)) }, "Try once more"),
         this.files.previous && h("button", { id: "back", onclick: trying(() => this.act.open(of)) }, "Back to the take before")));
