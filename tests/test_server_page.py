@@ -150,7 +150,7 @@ def test_a_phrase_is_sung_again_and_put_into_the_song(tab: Tab, served: Served):
         seek.value = 2; seek.dispatchEvent(new Event('input')); })()""")
     tab.click("#again-here")
     tab.until("!!document.querySelector('#anew')")
-    told = next(entry for entry in served.store.jobs() if entry.kind == "retake")
+    told = served.store.job(next(entry.id for entry in served.store.jobs() if entry.kind == "retake"))
     assert told.result["of"] == first and told.result["anew"]["replaced"]
     assert told.request["start_seconds"] <= 2.0 < told.result["anew"]["end_seconds"]
     assert tab.value(place) == pytest.approx(told.result["anew"]["start_seconds"] - 0.3, abs=0.02)

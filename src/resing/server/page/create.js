@@ -17,7 +17,7 @@ export async function show(section) {
   if (place) return;
   state = { uploads: [], ...JSON.parse(localStorage.getItem(STATE) || "{}") };
   place = { files: h("div"), found: h("div"), facts: h("div"), work: h("div") };
-  section.replaceChildren(h("h1", {}, "A new voice"), h("p", { className: "lead" }, "From recordings of one person singing: ten minutes are plenty, one is the least. Dry, without music, and without other voices."),
+  section.replaceChildren(h("h1", {}, "A new voice"), h("p", { className: "lead" }, "From recordings of one person singing: ten minutes are plenty, one is the least. Dry, without music, and without other voices. You see what is in them, and say whose voice it is, before anything is made."),
     place.files, place.found, place.facts, place.work);
   showFiles();
   if (state.look) found(state.look).catch(() => keep({ look: null }));
