@@ -15,6 +15,7 @@ from resing.config import ConvertOptions
 from resing.conversion import Converter
 from resing.conversion_melody import Score, arrange
 from resing.conversion_retakes import FADE_FRAMES, Rendering, Retake, Settled
+from resing.errors import AudioError
 from resing.features.extract import extract_recording, open_recording
 from resing.song.arrange import repeat
 
@@ -140,6 +141,28 @@ def test_phrases_known_before_are_laid_and_not_judged(rendering, audio) -> None:
     assert Settled.of(asdict(Settled(None, kept))) == Settled(None, kept)
 
 
+def test_a_phrase_is_sung_anew_because_somebody_wants_it(rendering, audio) -> None:
+    sings = Sings(audio, {(0, 4): 0.0, (1000, 4): 0.1}, FIRST, SECOND)
+    made = rendering(sings)
+    kept = made.sing_again()
+    again = rendering(sings)
+    anew = again.sing_anew((SECOND[0] + 0.3, SECOND[1]), kept)
+    assert anew[0] == kept[0] and (anew[1].start_frame, anew[1].stop_frame) == (
+        kept[1].start_frame,
+        kept[1].stop_frame,
+    )
+    assert anew[1].replaced and (anew[1].tries, anew[1].seed, anew[1].steps) == (2, 1000, 4)
+    assert anew[1].weak_seconds == 0.0 < anew[1].left_seconds  # worse than before, and still put in
+    differs = np.flatnonzero(sound(again) != sound(made))
+    assert differs.min() >= anew[1].start_frame * HOP and differs.max() < anew[1].stop_frame * HOP
+    laid = rendering(sings)
+    laid.lay(anew)
+    np.testing.assert_array_equal(sound(laid), sound(again))
+    assert again.sing_anew(SECOND, anew)[1].seed == 2000
+    with pytest.raises(AudioError, match=r"nothing is sung from 0\.0 to 0\.2 s"):
+        again.sing_anew((0.0, 0.2), kept)
+
+
 def test_changed_phrases_are_forgotten(rendering, audio) -> None:
     kept = rendering(Sings(audio, {(0, 4): 0.0}, FIRST, SECOND)).sing_again()
     changed = np.zeros(1000, bool)
@@ -191,6 +214,32 @@ def test_a_conversion_repeats_its_choices(tiny_converter, breathy, song, tmp_pat
     assert again.retakes == record.retakes
     assert len(breathy.calls) == 3  # one window and two phrases: nothing is judged
     np.testing.assert_array_equal(read(tmp_path / "a.flac"), read(tmp_path / "b.flac"))
+
+
+def test_an_output_is_made_again_with_another_take_of_a_phrase(
+    tiny_converter, breathy, song, tmp_path
+) -> None:
+    tiny_converter.keeps = True
+    record = tiny_converter.convert(song, tmp_path / "a.flac", OPTIONS)
+    breathy.breath[1000, 4] = 0.001
+    breathy.calls.clear()
+    place = (SECOND[0] + 0.1, SECOND[1] - 0.1)
+    made = repeat(tmp_path / "a.flac.json", tmp_path / "b.flac", tiny_converter, anew=place)
+    assert made.sung_seconds == 0.0 and len(breathy.calls) == 3  # what was kept, and the new take
+    assert made.retakes[0] == record.retakes[0] and made.retakes[1]["seed"] == 1000
+    before, after = read(tmp_path / "a.flac"), read(tmp_path / "b.flac")
+    start, stop = (round(RATE * made.retakes[1][edge]) for edge in ("start_seconds", "end_seconds"))
+    differs = np.flatnonzero(before != after)
+    margin = 0.3 * RATE  # the gain that follows loudness looks so far
+    assert start - margin < differs.min() and differs.max() < stop + margin
+    breathy.calls.clear()
+    tiny_converter.keeps = False
+    repeat(tmp_path / "b.flac.json", tmp_path / "c.flac", tiny_converter)
+    assert len(breathy.calls) == 3 and np.array_equal(after, read(tmp_path / "c.flac"))
+    tiny_converter.keeps = True
+    again = tiny_converter.convert(song, tmp_path / "d.flac", OPTIONS)  # as at first, from what was kept
+    assert again.sung_seconds == 0.0 and again.retakes == record.retakes
+    assert np.array_equal(before, read(tmp_path / "d.flac"))
 
 
 def test_an_edited_melody_keeps_the_other_phrases(tiny_converter, breathy, song, tmp_path) -> None:

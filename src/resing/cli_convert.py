@@ -246,6 +246,7 @@ def repeat(
     *,
     out: Annotated[Path, Parameter(["--out", "-o"])],
     voice: str | None = None,
+    anew: Annotated[str | None, Parameter(show_default=False)] = None,
     json: Json = False,
 ) -> None:
     """Make an output again from the OUT.json beside it, bit for bit on the same machine.
@@ -254,11 +255,13 @@ def repeat(
         record: the OUT.json.
         out: file to write.
         voice: name or file of the voice, if it is no longer known by the name in the record.
+        anew: a place such as 1:12-1:15; another take of the phrase there is put in, the rest stays as it was.
     """
     from resing.song.arrange import repeat as repeat_song
 
+    place = _place(anew) if anew else None
     with progress() as bars:
-        made = repeat_song(record, out, voice, bars.report)
+        made = repeat_song(record, out, voice, bars.report, anew=place)
     if json:
         show_json(made)
     describe(made)
@@ -281,6 +284,18 @@ def _singer(voice: str | None, reference: Path | None, consent: str | None) -> "
     singer = preview_of(reference, consent)
     say(f"Singing with {singer.card.name}. {singer.card.training['summary']}")
     return singer
+
+
+def _place(text: str) -> tuple[float, float]:
+    """From where to where, in seconds."""
+    start, dash, end = text.partition("-")
+    try:
+        first, last = parse_time(start), parse_time(end)
+    except ValueError:
+        first = last = 0.0
+    if not dash or not first < last:
+        raise ConfigError(f"--anew: got {text!r}, expected a place in the song such as 1:12-1:15")
+    return first, last
 
 
 def _built(model: Any, given: dict[str, Any]) -> Any:

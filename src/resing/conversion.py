@@ -62,6 +62,7 @@ class Converter:
         voice: who sings.
         vocoder: by default the one that the voice was made for, if it is here, else the one that ships.
         encoder: by default the one that the voice was trained on.
+        keeps: renderings are kept, so that a phrase can be sung anew without the rest.
 
     Raises:
         DownloadError: the voice needs an encoder or tracker that is not here; says how to get it.
@@ -69,9 +70,13 @@ class Converter:
     """
 
     def __init__(
-        self, voice: Voice, vocoder: Vocoder | None = None, encoder: ContentEncoder | None = None
+        self,
+        voice: Voice,
+        vocoder: Vocoder | None = None,
+        encoder: ContentEncoder | None = None,
+        keeps: bool = False,
     ) -> None:
-        self.voice = voice
+        self.voice, self.keeps = voice, keeps
         if encoder is None:
             ears.require(voice.features, f"the voice {voice.card.name}")
             encoder = ears.encoder(voice.features)
@@ -103,7 +108,8 @@ class Converter:
             progress: told of the stages "listen" and "sing", before them "dereverb" where that is asked for,
                 after them "retry" where phrases came out weak.
             pitch_out: .csv file to write the melody to that was heard, to be edited and given back.
-            settled: of another rendering of the same song: the same level, and its choice of phrases.
+            settled: of another rendering of the same song: the same level, and its choice of phrases; one
+                may be sung anew.
             source_starts: second of the song at which `source` begins; all other times are the song's.
 
         Raises:
@@ -123,12 +129,13 @@ class Converter:
             recording, features = self._listen(source, digest, part, options.dereverb, tell)
         limits = pitch.voice_range(self.voice.card.range_hz, self.voice.card.f0_histogram)
         score, options, moved = arrange(features, limits, options, table)
-        name = self._take_name(digest, options) if table or pitch_out else None
+        kept_anyway = table or pitch_out or self.keeps or (settled and settled.anew)
+        name = self._take_name(digest, options) if kept_anyway else None
         take = Take.find(name, len(score.f0), self.voice.audio.hop_length) if name else None
         with _scratch_beside(out) as scratch:
             with watch("sing"):
                 sung = self._render(score, options, scratch, tell, take)
-                if name:
+                if name and settled is None:
                     conversion_take.keep_samples(name, scratch)
                 made = scratch, score, features, recording, options
                 rendering = Rendering(*made, self.render_window, self.work)
@@ -138,7 +145,7 @@ class Converter:
                 levels = settled.levels if settled and settled.levels else kept
                 levelled = Levelled.like(score.features, scratch, options.dynamics, levels)
                 levelled.write(writer)
-                if name:
+                if name and settled is None:
                     conversion_take.keep(name, score.melody, Settled(levelled.levels, retakes))
         if pitch_out:
             save_melody(pitch_out, score.features, options.start_seconds)
@@ -259,6 +266,8 @@ class Converter:
         tell: ProgressCallback,
     ) -> tuple[Retake, ...]:
         """Replace weak phrases: those that are settled, or those that a take kept and what is found now."""
+        if settled is not None and settled.anew is not None:
+            return rendering.sing_anew(settled.anew, settled.retakes)
         if settled is not None:
             rendering.lay(settled.retakes)
             return settled.retakes

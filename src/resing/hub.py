@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
-from platformdirs import user_data_dir
 from torch import Tensor
 
 from resing import checkpoint, checkpoint_foreign, hub_fetch
+from resing.cache import home
 from resing.errors import DownloadError, VoiceError
 from resing.hub_catalogue import CATALOGUE, Model
 from resing.whole import whole
@@ -80,11 +80,6 @@ class Held:
             "verified": self.verified,
             "source_sha256": self.source_sha256 or None,
         }
-
-
-def home() -> Path:
-    """The user's folder: RESING_HOME, or the system's place for application data."""
-    return Path(os.environ.get("RESING_HOME") or user_data_dir("resing", appauthor=False))
 
 
 def folder() -> Path:

@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from resing import checkpoint
+from resing.cache import home
 from resing.config import AudioConfig, DiffSvcConfig, FeaturesConfig, ModelConfig
 from resing.errors import VoiceError
-from resing.hub import home
 from resing.nets.adapter import adapter_tensors, merge_adapters
 from resing.synthesis import acoustic, diff_svc
 from resing.synthesis.acoustic import AcousticModel

@@ -22,6 +22,7 @@ from pydantic import BaseModel, TypeAdapter
 from resing.config import ConvertOptions, SongOptions, TrainingConfig
 from resing.errors import ConfigError, ResingError
 from resing.server import schema
+from resing.server.database import OVER
 from resing.server.places import Places
 from resing.training.create import VoiceFacts
 from resing.whole import whole
@@ -102,6 +103,17 @@ class Client:
                 preview=preview,
             )
         )
+
+    def retake(self, job: str, start_seconds: float, end_seconds: float) -> "Work":
+        """Sing a phrase of a conversion once more; gives the whole song with the other take in it.
+
+        Args:
+            job: id of the conversion, or of an earlier retake.
+            start_seconds: of the place in the song where the phrase is.
+            end_seconds: of the same.
+        """
+        place = {"start_seconds": start_seconds, "end_seconds": end_seconds}
+        return self.start(schema.Retake(kind="retake", job=job, **place))
 
     def score(self, job: str) -> "Work":
         """Judge what a conversion made."""
@@ -193,7 +205,7 @@ class Work:
         while True:
             job = self.now()
             yield job
-            if job.state in schema.OVER:
+            if job.state in OVER:
                 return
             time.sleep(LOOK_SECONDS)
 

@@ -13,7 +13,6 @@ from resing.server.places import ID, check_id
 from resing.training.create import VoiceFacts
 from resing.voice_file import NAME
 
-OVER = ("done", "failed", "cancelled")
 Id = Annotated[str, Field(pattern=f"^{ID.pattern}$"), AfterValidator(check_id)]
 VoiceName = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 
@@ -45,6 +44,24 @@ class Convert(Settings):
         low, high = WINDOW_SECONDS
         if not low <= self.options.window_seconds <= high:
             raise ValueError(f"options.window_seconds: expected {low} to {high}")
+        return self
+
+
+class Retake(Settings):
+    """Sing one phrase of a conversion once more: the song as it was, with another take put in.
+
+    The phrase is the one that covers most of the place, in seconds of the song that was sent.
+    """
+
+    kind: Literal["retake"]
+    job: Id
+    start_seconds: float = Field(ge=0)
+    end_seconds: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _forward(self) -> Self:
+        if not self.start_seconds < self.end_seconds:
+            raise ValueError("end_seconds: expected more than start_seconds")
         return self
 
 
@@ -88,7 +105,9 @@ class CreateVoice(Settings):
         return self
 
 
-Request = Annotated[Listen | Convert | Score | Sample | Recordings | CreateVoice, Field(discriminator="kind")]
+Request = Annotated[
+    Listen | Convert | Retake | Score | Sample | Recordings | CreateVoice, Field(discriminator="kind")
+]
 
 
 class Answer(BaseModel):

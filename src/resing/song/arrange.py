@@ -21,7 +21,7 @@ from resing.separation import Separator
 from resing.separation_a_cappella import is_a_cappella
 from resing.separation_htdemucs import HTDemucsSeparator
 from resing.separation_unet import embedded
-from resing.song.mix import mix
+from resing.song.mix import MixReport, mix
 from resing.song.pitch_shift import shift_pitch
 from resing.song.stems import Stems, given_stems, stems_of
 from resing.voice import Voice
@@ -89,6 +89,8 @@ class Arranger:
         out, tell = files.check_output(source, out), progress or _unheard
         tags, watch = read_tags(source), Watch()
         sing = partial(self.converter.convert, progress=tell, pitch_out=pitch_out, settled=settled)
+        like = MixReport.of(settled.mix) if settled and settled.mix else None
+        join = partial(mix, options=self.options.mix, progress=tell, like=like)
         with watch("recognise"):
             alone = accompaniment is None and self.is_alone(source)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".resing-") as scratch:
@@ -102,7 +104,9 @@ class Arranger:
                 record = sing(source, made, options)
                 song: dict[str, Any] = {"a_cappella": True}
             else:
-                record, song = self._whole_song((source, accompaniment), made, options, tell, stems, sing)
+                record, song = self._whole_song(
+                    (source, accompaniment), made, options, tell, stems, (sing, join)
+                )
             write_tags(made, tags.saying(f"Sung by {record.voice}, a converted voice (Resing)."))
             made.replace(out)
         song = {"options": self.options.model_dump(), "asked": options.model_dump()} | song
@@ -124,9 +128,9 @@ class Arranger:
         options: ConvertOptions,
         tell: ProgressCallback,
         folder: Path | None,
-        sing: Callable[..., ConversionRecord],
+        how: tuple[Callable[..., ConversionRecord], Callable[..., MixReport]],
     ) -> tuple[ConversionRecord, dict[str, Any]]:
-        watch, (source, played) = Watch(), sources
+        watch, (source, played), (sing, join) = Watch(), sources, how
         start, part = options.start_seconds, (options.start_seconds, options.end_seconds)
         with watch("separate"):
             if played is not None:
@@ -147,7 +151,7 @@ class Arranger:
             writers = [
                 files.AudioWriter(path, master.sample_rate, master.channels) for path in (made, placed)
             ]
-            report = mix(lead, stems.lead, rest, writers[0], self.options.mix, tell, writers[1])
+            report = join(lead, stems.lead, rest, writers[0], placed=writers[1])
         if folder is not None:
             _lay_out(folder, dict(zip(STEM_NAMES, (stems.lead, rest, placed, made), strict=True)))
         took = {name: round(seconds, 2) for name, seconds in watch.times.items()}
@@ -194,18 +198,27 @@ def convert(
 def repeat(
     record: Path | str,
     out: Path | str,
-    voice: Voice | Path | str | None = None,
+    voice: Converter | Voice | Path | str | None = None,
     progress: ProgressCallback | None = None,
+    *,
+    anew: tuple[float, float] | None = None,
+    stems: Path | None = None,
 ) -> ConversionRecord:
     """Make an output again from its OUT.json: on the same machine the same samples, bit for bit.
+
+    With a place to be sung anew, another take of the phrase that is there is put in; all that was sung beside
+    it stays as it is, bit for bit, and is not sung again if its rendering was kept.
 
     Args:
         record: the OUT.json.
         out: the file to write.
-        voice: the voice, where it is no longer known by the recorded name.
+        voice: the voice, where it is no longer known by the recorded name or has its models open already.
         progress: see `Arranger.convert`.
+        anew: from where to where in the song, in seconds, a phrase shall be sung once more.
+        stems: see `Arranger.convert`.
 
     Raises:
+        AudioError: nothing is sung at the place that shall be sung anew.
         ConfigError: the record cannot be read, or source, voice or models are not the recorded ones.
     """
     kept, options, converter = reopen(record, voice)
@@ -219,7 +232,8 @@ def repeat(
         options,
         progress,
         accompaniment=Path(played["file"]) if played else None,
-        settled=kept.settled,
+        stems=stems,
+        settled=replace(kept.settled, anew=anew),
     )
 
 

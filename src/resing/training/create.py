@@ -18,6 +18,7 @@ from torch import Tensor
 
 from resing import checkpoint
 from resing import config as settings
+from resing.cache import home
 from resing.config import PRESETS, FeaturesConfig, PresetName, Settings, TrainingConfig
 from resing.errors import ConfigError, DatasetError, VoiceError
 from resing.training import learning, machine, selection
@@ -30,7 +31,7 @@ from resing.training.loop import Progress, Trainer
 from resing.training.machine import Machine
 from resing.training.prepare import ProgressCallback, Update, find_audio, prepare, read_report, save_json
 from resing.training.task import loop_config
-from resing.voice import Installed, Voice, VoiceCard, check_name, find, home, user_folder
+from resing.voice import Installed, Voice, VoiceCard, check_name, find, user_folder
 
 REQUEST, RESULT, BEST = "request.json", "result.json", "best.safetensors"
 BEFORE = "before.safetensors"
@@ -323,6 +324,22 @@ def _package(run: Path, request: Request, task: AnyTask, installed: Installed) -
     save_json(run / RESULT, figures | {"report": report.to_json()})
     card = card_of(request.facts, report, data.features, installed, figures)
     return learning.voice(task, tensors, card, installed)
+
+
+def best_so_far(run: Path) -> tuple[Voice, int] | None:
+    """The voice as a run has it at its best so far, and the step of its weights.
+
+    None before the first weights are kept, and for presets whose voices are whole models.
+    """
+    if not (run / BEST).exists():
+        return None
+    request, installed = Request.load(run, {}), Installed.read()
+    if request.preset != "embedded":
+        return None
+    report, _, features = read_report(request.dataset)
+    weights, best = checkpoint.load(run / BEST)
+    card = card_of(request.facts, report, features, installed, {"step": best["step"]})
+    return learning.adapted(weights, card, installed, features), int(best["step"])
 
 
 def card_of(

@@ -141,11 +141,23 @@ def voice(task: AnyTask, weights: dict[str, Tensor], card: VoiceCard, installed:
         card: of the voice.
         installed: the models it depends on.
     """
-    learnt = {n.removeprefix("net."): t for n, t in weights.items() if n.startswith("net.")}
     features, model, audio = task.data.features, installed.model, installed.audio
     if isinstance(task.voice, VoiceNet):
-        return Voice(card, model, audio, weights["speaker"], learnt, features=features)
+        return adapted(weights, card, installed, features)
+    learnt = _of_net(weights)
     whole = {n: t.detach().cpu().float() for n, t in task.voice.net.state_dict().items()} | learnt
     shape = task.voice.shape if isinstance(task, ClassicTask) else None
     speaker = task.voice.speaker
     return Voice(card, model, audio, speaker, merged=whole, features=features, diff_svc=shape)
+
+
+def adapted(
+    weights: dict[str, Tensor], card: VoiceCard, installed: Installed, features: FeaturesConfig
+) -> Voice:
+    """A voice that is a change of the base that ships: its vector and adapters, as they were learnt."""
+    model, audio, speaker = installed.model, installed.audio, weights["speaker"]
+    return Voice(card, model, audio, speaker, _of_net(weights), features=features)
+
+
+def _of_net(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix("net."): t for n, t in weights.items() if n.startswith("net.")}
