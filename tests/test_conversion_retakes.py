@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from resing import cache, conversion_reopen, pitch
+from resing.cli import run
 from resing.cli_told import retake_text
 from resing.config import ConvertOptions
 from resing.conversion import Converter
@@ -264,3 +265,20 @@ def test_a_retake_is_told_in_a_line() -> None:
     assert told == "0:41-0:44 tried again 3 times: breathy for 1.2 s, now 0.4 s; HNR 8.1 -> 12.4 dB"
     same = replace(retake, replaced=False, tries=1, fault="rough")
     assert retake_text(asdict(same)) == "0:41-0:44 tried again once: rough for 1.2 s, no better"
+
+
+def test_a_place_to_be_sung_anew_is_read_from_the_command_line(monkeypatch, capsys) -> None:
+    asked = []
+
+    def made(*given: object, anew: tuple[float, float] | None) -> None:
+        asked.append(anew)
+        raise AudioError("enough")
+
+    monkeypatch.setattr("resing.song.arrange.repeat", made)
+    for text in ("1:12-1:15.5", "3-4"):
+        assert run(["repeat", "a.json", "-o", "b.flac", "--anew", text]) == 2
+    assert asked == [(72.0, 75.5), (3.0, 4.0)]
+    for text in ("1:12", "4-3", "x-y"):
+        assert run(["repeat", "a.json", "-o", "b.flac", "--anew", text]) == 2
+        assert "expected a place in the song such as 1:12-1:15" in capsys.readouterr().err
+    assert len(asked) == 2

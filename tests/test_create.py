@@ -14,7 +14,7 @@ from resing.config import FeaturesConfig, TrainingConfig
 from resing.errors import ConfigError, DatasetError, VoiceError
 from resing.synthesis import acoustic
 from resing.training import selection
-from resing.training.create import VoiceFacts, create_voice, resume, runs_folder, train_voice
+from resing.training.create import VoiceFacts, best_so_far, create_voice, resume, runs_folder, train_voice
 from resing.training.dataset import Piece, VoiceData
 from resing.training.doctor import DatasetReport
 from resing.training.loop import Randomness
@@ -235,6 +235,9 @@ def test_raising_from_progress_cancels_and_resume_goes_on(recordings: Path):
 
     with pytest.raises(EnoughError):
         create_voice("ada", recordings, training=TRAINING, progress=cancel, **FACTS)
+    voice, step = best_so_far(runs_folder() / "ada")  # can be heard while it is in the making
+    assert step == 3 and voice.card.name == "ada" and voice.card.training == {"step": 3}
+    assert best_so_far(runs_folder() / "eve") is None
     with pytest.raises(VoiceError, match="no voice named"):
         Voice.load("ada")
     told: list[Update] = []
