@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic import BaseModel, TypeAdapter
 
-from resing.config import ConvertOptions, SongOptions, TrainingConfig
+from resing.config import ConvertOptions, PresetName, SongOptions, TrainingConfig
 from resing.errors import ConfigError, ResingError
 from resing.server import schema
 from resing.server.database import OVER
@@ -119,9 +119,10 @@ class Client:
         """Judge what a conversion made."""
         return self.start(schema.Score(kind="score", job=job))
 
-    def look_at(self, uploads: list[str], songs: bool = False) -> "Work":
-        """Look at recordings for a voice."""
-        return self.start(schema.Recordings(kind="recordings", uploads=tuple(uploads), songs=songs))
+    def look_at(self, uploads: list[str], songs: bool = False, preset: PresetName = "embedded") -> "Work":
+        """Look at recordings for a voice that will be made with a preset."""
+        heard = schema.Recordings(kind="recordings", uploads=tuple(uploads), songs=songs, preset=preset)
+        return self.start(heard)
 
     def create_voice(
         self, recordings: str, facts: VoiceFacts, training: TrainingConfig | None = None

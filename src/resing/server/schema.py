@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from resing.config import ConvertOptions, Settings, SongOptions, TrainingConfig
+from resing.config import ConvertOptions, PresetName, Settings, SongOptions, TrainingConfig
 from resing.server.database import State
 from resing.server.places import ID, check_id
 from resing.training.create import VoiceFacts
@@ -80,15 +80,16 @@ class Sample(Settings):
 
 
 class Recordings(Settings):
-    """Look at recordings of a voice: how much, how high, how clean."""
+    """Look at recordings of a voice: how much, how high, how clean; heard as the preset of the voice will."""
 
     kind: Literal["recordings"]
     uploads: Annotated[tuple[Id, ...], Field(min_length=1, max_length=1000)]
     songs: bool = False
+    preset: PresetName = "embedded"
 
 
 class CreateVoice(Settings):
-    """Make a voice of recordings that were looked at."""
+    """Make a voice of recordings that were looked at, with the preset they were looked at for."""
 
     kind: Literal["voice"]
     recordings: Id

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from resing.audio.decoding import SUFFIXES
+from resing.config import PRESETS
 from resing.conversion import Converter
 from resing.errors import ResingError, VoiceError
 from resing.server import schema
@@ -42,7 +43,8 @@ def recordings(task: Task) -> dict[str, Any]:
 
     task.tell("prepare", 0.0)
     heard = leads_of(sources, folder / "leads", told) if request.songs else sources
-    report = prepare(heard, folder / "dataset", progress=told).to_json()
+    features = PRESETS[request.preset].features
+    report = prepare(heard, folder / "dataset", features=features, progress=told).to_json()
     low, high = report["range_hz"]
     return {"report": report | {"folder": ""}, "range": f"{_note(low)} to {_note(high)}"}
 
@@ -72,7 +74,10 @@ def create_voice(task: Task) -> dict[str, Any]:
         )
 
     task.tell("train", 0.0)
-    voice = train_voice(dataset, run, request.facts, request.training, progress=told)
+    preset = schema.Recordings(**task.store.job(request.recordings).request).preset
+    given = request.training.model_dump(exclude_defaults=True)
+    training = PRESETS[preset].training.model_copy(update=given)
+    voice = train_voice(dataset, run, request.facts, training, preset=preset, progress=told)
     return {"card": voice.card.model_dump(mode="json")}
 
 

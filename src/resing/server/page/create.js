@@ -24,13 +24,17 @@ export async function show(section) {
   if (state.make) watch(state.make).catch(() => keep({ make: null }));
 }
 
+const PRESETS = { embedded: "what is here: best on a laptop", big: "larger models, which have to be downloaded first: for a GPU", classic: "the networks of Diff-SVC: slow" };
+
 function showFiles() {
   const seconds = state.uploads.reduce((sum, one) => sum + one.seconds, 0);
   const songs = h("input", { type: "checkbox", id: "songs", checked: state.songs, onchange: () => keep({ songs: songs.checked }) });
+  const preset = h("select", { id: "preset", onchange: () => keep({ preset: preset.value }) }, ...Object.entries(PRESETS).map(([value, words]) => h("option", { value, selected: value === (state.preset || "embedded") }, words)));
   place.files.replaceChildren(dropZone("Drop recordings here", true, (files) => trying(() => send(files))()), ...state.uploads.length ? [h("div", { className: "card", id: "recordings" },
     h("h2", {}, `${state.uploads.length} recording${state.uploads.length === 1 ? "" : "s"}, ${clock(seconds)}`), h("details", { open: state.uploads.length < 6 }, h("summary", {}, "Files"), h("ul", { className: "plain" }, ...state.uploads.map((one) => h("li", { className: "row apart" },
       h("span", {}, one.name), h("span", { className: "row soft" }, `${clock(one.seconds)} · ${size(one.bytes)}`, h("button", { ariaLabel: `Leave out ${one.name}`, onclick: () => { keep({ uploads: state.uploads.filter((other) => other !== one), look: null }); showFiles(); place.found.replaceChildren(); place.facts.replaceChildren(); } }, "✕")))))),
     h("label", { className: "check" }, songs, "These are songs with music: take the voice out of them first"),
+    h("details", {}, h("summary", {}, "More settings"), h("label", { className: "field" }, h("span", {}, "Made with"), preset)),
     h("button", { className: "main", id: "look", onclick: trying(look) }, "Look at them"))] : []);
 }
 
@@ -50,7 +54,7 @@ async function send(files) {
 }
 
 async function look() {
-  const job = await api.start({ kind: "recordings", uploads: state.uploads.map((one) => one.id), songs: Boolean(state.songs) });
+  const job = await api.start({ kind: "recordings", uploads: state.uploads.map((one) => one.id), songs: Boolean(state.songs), preset: state.preset || "embedded" });
   keep({ look: job.id });
   await found(job.id);
 }
