@@ -11,7 +11,6 @@ from resing.audio import files
 from resing.cli import run
 from resing.config import AudioConfig
 from resing.errors import AudioError, ConfigError, DatasetError, VoiceError
-from resing.features import content
 from resing.training.clone import clone_voice, preview_of
 from resing.voice import Voice, user_folder
 
@@ -50,7 +49,7 @@ def test_the_vector_is_the_clips_own(clip: Path, tmp_path: Path, sung_phrase) ->
     assert torch.dist(one, same) < 0.1 * torch.dist(one, other)
 
 
-def test_a_reference_sings_at_once_and_is_kept(clip: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+def test_a_reference_sings_at_once_and_is_kept(clip: Path, tmp_path: Path, capsys) -> None:
     monkeypatch.setattr(content, "embedded", lambda: content.ContentEncoder.load(content.EMBEDDED))
     out = tmp_path / "out.wav"
     asked = ["convert", str(clip), "--reference", str(clip), "-o", str(out), "--a-cappella", "--to", "2"]

@@ -50,8 +50,12 @@ class Probe:
         return 0.5 * np.abs(heard[0] - heard[1]).sum(axis=1)
 
 
-@lru_cache(maxsize=1)
 def embedded() -> Probe | None:
-    """The probe that ships, loaded once; None where it was fitted to another encoder than the one here."""
-    found = Probe.load()
+    """The probe that ships; None where it was fitted to another encoder than the one here."""
+    found = _shipped()
     return found if found.encoder_id == content.embedded().encoder_id else None
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> Probe:
+    return Probe.load()
