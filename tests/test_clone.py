@@ -50,7 +50,6 @@ def test_the_vector_is_the_clips_own(clip: Path, tmp_path: Path, sung_phrase) ->
 
 
 def test_a_reference_sings_at_once_and_is_kept(clip: Path, tmp_path: Path, capsys) -> None:
-    monkeypatch.setattr(content, "embedded", lambda: content.ContentEncoder.load(content.EMBEDDED))
     out = tmp_path / "out.wav"
     asked = ["convert", str(clip), "--reference", str(clip), "-o", str(out), "--a-cappella", "--to", "2"]
     assert run(asked) == 2 and "--consent" in capsys.readouterr().err and not out.exists()
