@@ -4,6 +4,7 @@ The base model's speaker encoder hears the clip, and the base sings with that ve
 does beyond the colour of the voice is not in it, and the card says so.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from resing.voice import Installed, Voice, check_name, user_folder
 
 LEAST_SECONDS, VOICED_SECONDS = 8.0, 3.0
 MOST_STRETCHES = 60
+REACH_SEMITONES = 9.0
+"""How far from the middle of what was heard the voice is believed to sing, since a clip tells little of it."""
 PREVIEW = (
     "A preview from {seconds:.0f} s of one recording, without training: the colour of the voice, not yet its "
     "manner. With a minute or more of recordings: resing voice create NAME RECORDINGS."
@@ -61,6 +64,8 @@ def clone_voice(name: str, clip: Path | str, licence: str, consent: str, **about
     stamp = settings_hash(audio, features), encoder.encoder_id
     report = doctor.summarise("", *stamp, [found.recording], [], {}, {})
     _require_enough(clip, found.recording)
+    notes = found.heard.f0[found.heard.f0 > 0]
+    report = replace(report, range_hz=_widened(report.range_hz, float(np.median(notes))))
     used = torch.from_numpy(found.used(audio.hop_length).astype(np.float32))
     base = AcousticModel.load(acoustic.EMBEDDED)
     vectors = speaker_vectors(base, stretches_of(log_mel(used[None], audio)[0], MOST_STRETCHES))
@@ -91,6 +96,13 @@ def preview_of(clip: Path | str, consent: str) -> Voice:
     return clone_voice(
         name, clip, "private: a preview, not to be shared", consent, whose=f"heard in {clip.name}"
     )
+
+
+def _widened(range_hz: list[float], middle_hz: float) -> list[float]:
+    """The range heard in a clip, made to reach at least so far from its middle."""
+    reach = 2 ** (REACH_SEMITONES / 12)
+    low, high = range_hz
+    return [round(min(low, middle_hz / reach), 1), round(max(high, middle_hz * reach), 1)]
 
 
 def _require_enough(clip: Path, recording: doctor.Recording) -> None:
