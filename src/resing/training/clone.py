@@ -28,7 +28,7 @@ from resing.voice import Installed, Voice, check_name, user_folder
 LEAST_SECONDS, VOICED_SECONDS = 8.0, 3.0
 MOST_STRETCHES = 60
 REACH_SEMITONES = 9.0
-"""How far from the middle of what was heard the voice is believed to sing, since a clip tells little of it."""
+"""How far from the middle of what was heard the voice is believed to sing: a clip tells little of that."""
 PREVIEW = (
     "A preview from {seconds:.0f} s of one recording, without training: the colour of the voice, not yet its "
     "manner. With a minute or more of recordings: resing voice create NAME RECORDINGS."
