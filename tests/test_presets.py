@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from community import bring, contentvec, nsf, rmvpe
+from tiny_installation import AUDIO, MODEL, install
 
 from resing import cli, hub
 from resing import config as settings
 from resing.audio import files
-from resing.config import PRESETS, AudioConfig, ConvertOptions, ModelConfig, TrainingConfig
+from resing.config import PRESETS, ConvertOptions, TrainingConfig
 from resing.conversion import Converter
 from resing.errors import ConfigError, DatasetError, DownloadError, VoiceError
 from resing.features import content
@@ -28,9 +29,7 @@ from resing.training.machine import Machine, row_bytes, settle
 from resing.training.prepare import Update, prepare
 from resing.voice import Voice
 
-AUDIO = AudioConfig()
 TRUE, BASE = dict(PRESETS), acoustic.EMBEDDED
-MODEL = ModelConfig(n_units=4, hidden=8, decoder_layers=1, denoiser_layers=1, speaker_dim=6, adapter_rank=2)
 SHORT = {
     "steps": 6,
     "batch_size": 2,
@@ -45,17 +44,7 @@ FACTS = {"licence": "private", "consent": "nobody sings here"}
 @pytest.fixture(autouse=True)
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tiny random installation, and presets as small."""
-    weights = tmp_path / "weights"
-    for module, name in ((acoustic, "base"), (content, "content"), (vocoder, "vocoder")):
-        monkeypatch.setattr(module, "EMBEDDED", weights / f"{name}.safetensors")
-    torch.manual_seed(1)
-    strangers = torch.randn(2, MODEL.speaker_dim), torch.tensor([200.0, 0.0])
-    base = acoustic.AcousticModel(acoustic.build(MODEL, AUDIO), MODEL, strangers=strangers)
-    acoustic.save_base(acoustic.EMBEDDED, base, AUDIO)
-    small = content.ContentConfig(hidden=8, layers=1, n_units=4)
-    content.save_content(content.EMBEDDED, content.build(small), small)
-    thin = vocoder.VocoderConfig(hidden=8, layers=1)
-    vocoder.save_vocoder(vocoder.EMBEDDED, vocoder.build(thin, AUDIO), thin, AUDIO)
+    install(tmp_path, monkeypatch)
     big = PRESETS["big"].model_copy(update={"model": MODEL.model_copy(update={"n_units": 128, "hidden": 12})})
     shape = PRESETS["classic"].diff_svc.model_copy(update={"channels": 160, "layers": 2})
     classic = PRESETS["classic"].model_copy(update={"diff_svc": shape})
