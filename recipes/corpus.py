@@ -136,6 +136,29 @@ class Copies:
         return self.rows[offset + start : offset + stop]
 
 
+class Bent:
+    """Recordings of the corpus at other pitches (recipes/bent.py); none before they are made.
+
+    Args:
+        corpus: whose recordings they are.
+    """
+
+    def __init__(self, corpus: Corpus) -> None:
+        about, self.where = corpus.folder / "bent.json", {}
+        if about.exists():
+            offsets = json.loads(about.read_text())["offsets"]
+            self.where = {c["file"]: o for c, o in zip(corpus.clips, offsets, strict=True) if o}
+            self.rows = np.memmap(corpus.folder / "bent.raw", np.int16, "r")
+
+    def __contains__(self, clip: dict) -> bool:
+        return clip["file"] in self.where
+
+    def get(self, clip: dict, start: int, length: int) -> np.ndarray:
+        """Part of a recording's moved twin, int16 at 44.1 kHz and in sync with `audio`."""
+        offset, size = self.where[clip["file"]]
+        return self.rows[offset + start : offset + min(start + length, size)]
+
+
 class Sung:
     """Speech of the corpus as singing (recipes/sung.py); none before it is made.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 import torch
-from corpus import Corpus
+from corpus import Bent, Corpus
 from run import begin, read_options, train_or_export
 from torch import Tensor
 
@@ -31,13 +31,17 @@ SHARES = {
 }
 OTHER_SHARE = 0.06
 FFT_SIZES = (256, 512, 1024, 2048, 4096)
+BENT = 0.6
+"""Share of the pieces of moved recordings (recipes/bent.py) whose mel is that of the moved one."""
+SILENCED = 0.15
+"""Share of the pieces with a stretch of digital silence."""
 CONTEXT = 4
 """Frames at each end whose audio is not judged: the network's context is cut there."""
 
 
 @dataclass
 class Batch:
-    """Audio (B, N), mel (B, M, T); f0 in Hz > 0, voiced, phase in cycles, (B, T); bandwidth in Hz (B,)."""
+    """Audio (B, N), mel (B, M, T) of it or of it at another pitch; f0 in Hz > 0, voiced, phase in cycles, (B, T); bandwidth in Hz (B,)."""
 
     audio: Tensor
     mel: Tensor
@@ -53,7 +57,7 @@ class VocoderTask:
     def __init__(self, corpus: Corpus, config: VocoderConfig, batch_size: int, frames: int) -> None:
         self.audio_config, self.config = AudioConfig(), config
         self.batch_size, self.frames = batch_size, frames
-        self.corpus = corpus
+        self.corpus, self.bent = corpus, Bent(corpus)
         clips = [c for c in corpus.clips if c["use"] == "train" and c["audio"][1] >= 8 * 512]
         self.clips, held = corpus.split(clips)
         self.by_source: dict[str, list[dict]] = {}
@@ -119,17 +123,27 @@ class VocoderTask:
         start = int(random.integers(0, max(1, total - need)))
         audio = self.corpus.get(clip, "audio", start * hop, need * hop).astype(np.float32) / 32768
         f0 = self.corpus.get(clip, "f0", start, need)
+        heard = audio
+        if clip in self.bent and random.random() < BENT:
+            heard = self.bent.get(clip, start * hop, need * hop).astype(np.float32) / 32768
+            heard = heard * np.clip(np.std(audio) / (np.std(heard) + 1e-5), 0.3, 3.0)
         if ratio != 1.0:
-            audio = soxr.resample(audio, ratio * config.sample_rate, config.sample_rate)
+            audio, heard = (
+                soxr.resample(x, ratio * config.sample_rate, config.sample_rate) for x in (audio, heard)
+            )
             times = (np.arange(frames) + 0.5) * ratio - 0.5
             f0 = f0[np.minimum(np.round(times).astype(int), len(f0) - 1)] * ratio
-        audio = audio[: frames * hop]
-        audio = np.pad(audio, (0, frames * hop - len(audio)))
+        audio, heard = (np.pad(x[: frames * hop], (0, max(0, frames * hop - len(x)))) for x in (audio, heard))
         f0 = np.pad(f0[:frames], (0, max(0, frames - len(f0))))
-        gain = min(10 ** (gain_db / 20), 0.99 / (np.abs(audio).max() + 1e-5))
+        gain = np.full(frames * hop, min(10 ** (gain_db / 20), 0.99 / (np.abs(audio).max() + 1e-5)))
+        if random.random() < SILENCED:
+            first, behind = np.sort(random.integers(0, frames + 1, 2))
+            gain[first * hop : behind * hop] = 0.0
+            f0[first:behind] = 0.0
         filled = fill_unvoiced(f0)
         return {
             "audio": audio * gain,
+            "heard": heard * gain,
             "f0": filled,
             "voiced": f0 > 0,
             "phase": phase_at_frames(filled, config)[:-1],
@@ -140,10 +154,9 @@ class VocoderTask:
         def stack(name: str) -> Tensor:
             return torch.from_numpy(np.stack([np.asarray(p[name], np.float32) for p in pieces]))
 
-        audio = stack("audio")
         return Batch(
-            audio,
-            log_mel(audio, self.audio_config),
+            stack("audio"),
+            log_mel(stack("heard"), self.audio_config),
             stack("f0"),
             stack("voiced"),
             stack("phase"),
