@@ -82,7 +82,7 @@ def render(data: Path, out: Path, weights: Path | None) -> None:
 
 
 def speed(vocoder: object, seconds: float = 5.0) -> None:
-    """Print real-time factors on two threads, ours and of NSF-HiFiGAN's shape with random weights, in turn."""
+    """Print real-time factors on two threads, of ours and of NSF-HiFiGAN's shape with random weights."""
     import torch
 
     from resing.config import AudioConfig
@@ -100,7 +100,9 @@ def speed(vocoder: object, seconds: float = 5.0) -> None:
             one(*arrays, phase=torch.zeros(1, frames))  # type: ignore[operator]
             spent[name].append((time.perf_counter() - began) / seconds)
     ours, theirs = (min(times) for times in spent.values())
-    print(f"real-time factor, 2 threads: {ours:.4f}; NSF-HiFiGAN {theirs:.3f}, {theirs / ours:.0f} times ours")
+    print(
+        f"real-time factor, 2 threads: {ours:.4f}; NSF-HiFiGAN {theirs:.3f}, {theirs / ours:.0f} times ours"
+    )
 
 
 def resampled(audio: np.ndarray) -> np.ndarray:
@@ -186,7 +188,7 @@ def difference(a: float | None, b: float | None) -> float | None:
 
 
 def mel_difference(a: np.ndarray, b: np.ndarray, bandwidth: float, everywhere: bool = False) -> np.ndarray:
-    """Mean absolute difference of house mels below the bandwidth, by frame: where it sounds, or everywhere."""
+    """Mean absolute difference of house mels below the bandwidth by frame, where it sounds or everywhere."""
     import torch
 
     from resing.audio.mel import log_mel, mel_centres
@@ -266,7 +268,9 @@ def judge(folder: Path) -> None:
             own = [r for r in shifts if group in r["groups"] and r["shift"] == k]
             if own:
                 moves.append([group, f"{k:+d}", str(len(own)), *(mean(own, f, 2) for f in pitch)])
-    named = [f"{name}, {at:.1f} s, around {hz:.0f} Hz: {off:.2f} nats" for off, at, hz, name in sorted(places)]
+    named = [
+        f"{name}, {at:.1f} s, around {hz:.0f} Hz: {off:.2f} nats" for off, at, hz, name in sorted(places)
+    ]
     tables = [
         markdown_table(["", "clips", *FIGURES], lines),
         markdown_table(["group", "semitones", "clips", *pitch], moves),

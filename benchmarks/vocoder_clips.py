@@ -1,4 +1,4 @@
-"""What the vocoder is judged on, for benchmarks/vocoder.py: recordings it never heard, and sounds that are made."""
+"""What benchmarks/vocoder.py judges the vocoder on: recordings it never heard, and sounds that are made."""
 
 import csv
 from dataclasses import dataclass

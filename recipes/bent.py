@@ -5,7 +5,7 @@
 Each chosen recording is moved as a whole by 3 to 12 semitones up or down, its formants and timing kept. The
 vocoder (recipes/vocoder.py) hears the mel of it, is told the true f0, and has to sing the recording itself:
 so it learns that the pitch is f0's alone. Writes bent.raw (int16 at 44.1 kHz, in sync with `audio`) and
-bent.json (offsets, null where there is none). Source: Morise et al., WORLD, IEICE Transactions E99-D (7), 2016.
+bent.json (offsets, null where there is none). Source: Morise et al., WORLD, IEICE Trans. E99-D (7), 2016.
 """
 
 import argparse
@@ -22,7 +22,13 @@ from corpus import Corpus
 from resing.config import AudioConfig
 from resing.features.f0 import frame_times
 
-SHARES = {"kumi_utau": 0.25, "scottpoid_utau": 0.15, "kathleen_rhasspy": 0.2, "kokoro_sung": 0.25, "pjs": 0.15}
+SHARES = {
+    "kumi_utau": 0.25,
+    "scottpoid_utau": 0.15,
+    "kathleen_rhasspy": 0.2,
+    "kokoro_sung": 0.25,
+    "pjs": 0.15,
+}
 """Of the minutes."""
 LEAST, MOST = 3.0, 12.0
 LOWEST_HZ, HIGHEST_HZ = 60.0, 1200.0

@@ -41,7 +41,8 @@ CONTEXT = 4
 
 @dataclass
 class Batch:
-    """Audio (B, N), mel (B, M, T) of it or of it at another pitch; f0 in Hz > 0, voiced, phase in cycles, (B, T); bandwidth in Hz (B,)."""
+    """Audio (B, N), mel (B, M, T) of it or of its twin at another pitch; f0 in Hz > 0, voiced, phase
+    in cycles (B, T), bandwidth in Hz (B,)."""
 
     audio: Tensor
     mel: Tensor

@@ -3,9 +3,9 @@
     python recipes/vocoder_last_stage.py --corpus CORPUS --start VOCODER --run RUN --steps 1500
     ... --export src/resing/weights/vocoder.safetensors
 
-A vocoder that only ever saw true mels turns the smoother predicted ones breathy. Half of each batch stays what
-recipes/vocoder.py trains on. VOCODER is the run of a vocoder or its exported weights. Repeat it whenever the acoustic model
-changes; voices stay as they are.
+A vocoder that only ever saw true mels turns the smoother predicted ones breathy. Half of each batch stays
+what recipes/vocoder.py trains on. VOCODER is the run of a vocoder or its exported weights. Repeat it whenever
+the acoustic model changes; voices stay as they are.
 """
 
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ def main() -> None:
     task = LastStageTask(Corpus(options.corpus), VocoderConfig(), options.batch_size, options.frames)
     task.begun = begin(task.model, options.start)
     loop = LoopConfig(
-        steps=options.steps, learning_rate=3e-4, ema_decay=0.995, cooldown=0.06, precision=options.precision,
+        steps=options.steps, learning_rate=6e-4, ema_decay=0.995, cooldown=0.3, precision=options.precision,
         checkpoint_every=100, validate_every=500,
     )  # fmt: skip
     train_or_export(task, options, loop, task.export)

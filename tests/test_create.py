@@ -13,13 +13,14 @@ from resing import checkpoint
 from resing.config import FeaturesConfig, TrainingConfig
 from resing.errors import ConfigError, DatasetError, VoiceError
 from resing.synthesis import acoustic
+from resing.synthesis.acoustic import mean_speaker
 from resing.training import selection
 from resing.training.create import VoiceFacts, best_so_far, create_voice, resume, runs_folder, train_voice
 from resing.training.dataset import Piece, VoiceData
 from resing.training.doctor import DatasetReport
 from resing.training.loop import Randomness
 from resing.training.prepare import Update, prepare
-from resing.training.task import VoiceNet, VoiceTask, mean_speaker
+from resing.training.task import VoiceNet, VoiceTask
 from resing.voice import Voice
 
 TRAINING = TrainingConfig(steps=6, batch_size=2, segment_frames=32, checkpoint_every=3, validate_every=3)

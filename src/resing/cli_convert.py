@@ -101,6 +101,10 @@ class Singing:
     temperature: Annotated[
         float | None, _option("temperature", "noise that the sampler starts from: less is calmer.")
     ] = None
+    guidance: Annotated[
+        float | None,
+        _option("guidance", "how far the sound is led away from the song's own singer: 0 is not at all."),
+    ] = None
     dynamics: Annotated[
         float | None, _option("dynamics", "how far it rises and falls with the source, 0 to 1.")
     ] = None

@@ -9,7 +9,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -23,6 +23,7 @@ from resing.conversion_melody import Score, arrange, check_pitch_out, save_melod
 from resing.conversion_output import Levelled, gate_of, output_rate
 from resing.conversion_record import RENDERING, ConversionRecord
 from resing.conversion_retakes import Rendering, Retake, Settled
+from resing.conversion_singer import singer_of
 from resing.conversion_take import Take
 from resing.errors import AudioError, ConfigError, VoiceError
 from resing.features import ears
@@ -36,6 +37,7 @@ from resing.features.residue import LONG_REVERB_DB
 from resing.pitch_file import read_pitch
 from resing.pitch_tune import scale_tones
 from resing.synthesis import diff_svc, vocoder_nsf
+from resing.synthesis.acoustic import AcousticModel
 from resing.synthesis.diff_svc import DiffSvcModel
 from resing.synthesis.noise import frame_noise
 from resing.synthesis.vocoder import Vocoder
@@ -129,6 +131,8 @@ class Converter:
             recording, features = self._listen(source, digest, part, options.dereverb, tell)
         limits = pitch.voice_range(self.voice.card.range_hz, self.voice.card.f0_histogram)
         score, options, moved = arrange(features, limits, options, table)
+        if options.guidance and isinstance(self.acoustic, AcousticModel):
+            score = replace(score, singer=singer_of(recording, features, self.acoustic))
         kept_anyway = table or pitch_out or self.keeps or (settled and settled.anew)
         name = self._take_name(digest, options) if kept_anyway else None
         take = Take.find(name, len(score.f0), self.voice.audio.hop_length) if name else None
@@ -328,6 +332,8 @@ class Converter:
             sampler=options.sampler,
             steps=options.steps,
             temperature=options.temperature,
+            away=score.singer,
+            guidance=options.guidance,
         )
 
     def _record(

@@ -17,12 +17,12 @@ from resing.config import FeaturesConfig, settings_hash
 from resing.errors import AudioError, DatasetError
 from resing.features import content
 from resing.synthesis import acoustic
-from resing.synthesis.acoustic import AcousticModel
+from resing.synthesis.acoustic import AcousticModel, mean_speaker
 from resing.training import doctor
 from resing.training.create import card_of, facts_of, refuse_taken
 from resing.training.dataset import stretches_of
 from resing.training.prepare import measure
-from resing.training.task import mean_speaker, speaker_vectors
+from resing.training.task import speaker_vectors
 from resing.voice import Installed, Voice, check_name, user_folder
 
 LEAST_SECONDS, VOICED_SECONDS = 8.0, 3.0

@@ -11,10 +11,10 @@ from resing.config import PRESETS, FeaturesConfig, Preset, PresetName, TrainingC
 from resing.features import content, ears, hubert
 from resing.nets.convnext import DepthwiseConv
 from resing.synthesis import acoustic
-from resing.synthesis.acoustic import AcousticModel
+from resing.synthesis.acoustic import AcousticModel, mean_speaker
 from resing.training.dataset import VoiceData
 from resing.training.doctor import several_voices
-from resing.training.task import OwnNet, VoiceNet, VoiceTask, mean_speaker, speaker_vectors
+from resing.training.task import OwnNet, VoiceNet, VoiceTask, speaker_vectors
 from resing.training.task_classic import ClassicNet, ClassicTask
 from resing.voice import Installed, Voice, VoiceCard
 

@@ -124,12 +124,6 @@ def speaker_vectors(base: AcousticModel, mels: Tensor) -> Tensor:
     return torch.cat([base.speaker_vector(part) for part in mels.split(32)]).clone()
 
 
-def mean_speaker(vectors: Tensor) -> Tensor:
-    """The mean of (K, S) vectors at unit mean square, (S,)."""
-    mean = vectors.mean(0)
-    return mean * torch.rsqrt(mean.square().mean() + 1e-5)
-
-
 def loop_config(steps: int, training: TrainingConfig) -> LoopConfig:
     """The loop's settings for a voice that learns for so many steps."""
     return LoopConfig(
