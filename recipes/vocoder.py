@@ -31,8 +31,8 @@ SHARES = {
 }
 OTHER_SHARE = 0.06
 FFT_SIZES = (256, 512, 1024, 2048, 4096)
-BENT = 0.6
-"""Share of the pieces of moved recordings (recipes/bent.py) whose mel is that of the moved one."""
+BENT = 0.5
+"""Share of the pieces whose mel is that of the recording moved to another pitch (recipes/bent.py)."""
 SILENCED = 0.15
 """Share of the pieces with a stretch of digital silence."""
 CONTEXT = 4
@@ -65,10 +65,13 @@ class VocoderTask:
         for clip in self.clips:
             source = clip["source"] if clip["source"] in SHARES else "other"
             self.by_source.setdefault(source, []).append(clip)
-        self.lengths = {s: np.array([c["audio"][1] for c in cs], float) for s, cs in self.by_source.items()}
+        self.moved = {s: [c for c in cs if c in self.bent] for s, cs in self.by_source.items()}
+        self.moved = {s: cs for s, cs in self.moved.items() if cs}
         self.model, self.begun = build(config, self.audio_config), 0
         picks = np.random.default_rng(0)
-        self.held = self._collate([self._piece(held[i % len(held)], picks, 160, 1.0, 0.0) for i in range(24)])
+        self.held = self._collate(
+            [self._piece(held[i % len(held)], picks, 160, 1.0, 0.0, False) for i in range(24)]
+        )
 
     def batch(self, random: Randomness) -> Batch:
         """Pieces drawn by source and length, a third of them resampled, all with random gain."""
@@ -76,12 +79,15 @@ class VocoderTask:
         pieces = []
         for _ in range(self.batch_size):
             source = random.numpy.choice(list(shares), p=np.array(list(shares.values())))
-            lengths = self.lengths[source]
-            clip = self.by_source[source][random.numpy.choice(len(lengths), p=lengths / lengths.sum())]
+            bent = source in self.moved and random.numpy.random() < BENT
+            clips = (self.moved if bent else self.by_source)[source]
+            lengths = np.array([c["audio"][1] for c in clips], float)
+            clip = clips[random.numpy.choice(len(clips), p=lengths / lengths.sum())]
             ratio = 1.0
             if random.numpy.random() < 0.35:
                 ratio = float(np.exp(random.numpy.uniform(np.log(0.6), np.log(2.5))))
-            pieces.append(self._piece(clip, random.numpy, self.frames, ratio, random.numpy.uniform(-12, 6)))
+            gain_db = random.numpy.uniform(-12, 6)
+            pieces.append(self._piece(clip, random.numpy, self.frames, ratio, gain_db, bent))
         return self._collate(pieces)
 
     def loss(self, batch: Batch, random: Randomness) -> tuple[Tensor, dict[str, float]]:
@@ -115,7 +121,13 @@ class VocoderTask:
         return spectral + 0.5 * mel, {"spectral": float(spectral.detach()), "mel": float(mel.detach())}
 
     def _piece(
-        self, clip: dict, random: np.random.Generator, frames: int, ratio: float, gain_db: float
+        self,
+        clip: dict,
+        random: np.random.Generator,
+        frames: int,
+        ratio: float,
+        gain_db: float,
+        bent: bool,
     ) -> dict:
         config = self.audio_config
         hop = config.hop_length
@@ -125,7 +137,7 @@ class VocoderTask:
         audio = self.corpus.get(clip, "audio", start * hop, need * hop).astype(np.float32) / 32768
         f0 = self.corpus.get(clip, "f0", start, need)
         heard = audio
-        if clip in self.bent and random.random() < BENT:
+        if bent:
             heard = self.bent.get(clip, start * hop, need * hop).astype(np.float32) / 32768
             heard = heard * np.clip(np.std(audio) / (np.std(heard) + 1e-5), 0.3, 3.0)
         if ratio != 1.0:
