@@ -20,7 +20,7 @@ from resing.synthesis import diffusion
 from resing.synthesis.noise import frame_noise
 
 HOUSE = AudioConfig()
-DEFAULTS = {"sampler": "dpm-solver++", "steps": 20, "temperature": 1.0, "guidance": 0.0, "retries": 0}
+DEFAULTS = {"sampler": "dpm-solver++", "steps": 20, "temperature": 1.0, "retries": 0}
 """What an option that was not given is for such a voice."""
 SAMPLERS = {"dpm-solver++": diffusion.dpm_solver_pp_2m, "plms": diffusion.plms, "ddim": diffusion.ddim}
 """Beside these there is ancestral sampling, which draws noise at every step."""
