@@ -308,7 +308,7 @@ class Converter:
         heard, audio = score.features, self.voice.audio
         if isinstance(self.acoustic, DiffSvcModel):
             return self.acoustic.sing(
-                heard.units50,
+                np.asarray(heard.units50),
                 score.f0,
                 start,
                 stop,
