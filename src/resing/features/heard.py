@@ -46,9 +46,7 @@ def hear(
     Raises:
         AudioError: see `extract_recording`.
     """
-    models = encoder.encoder_id, ears.tracker(features_config, encoder.device).tracker_id
-    facts = (VERSION, source_hash, part, repr(audio_config), repr(features_config), *models)
-    kept = cache.entry("heard", f"{cache.key(*facts)}.safetensors")
+    kept = _place(source_hash, part, audio_config, features_config, encoder)
     known = _load(kept, audio_config)
     if known is None:
         known = extract_recording(
@@ -58,6 +56,30 @@ def hear(
     for path in (kept, _units_beside(kept)):
         cache.used(path)
     return known
+
+
+def was_heard(
+    source_hash: str,
+    part: tuple[float, float | None],
+    audio_config: AudioConfig,
+    features_config: FeaturesConfig,
+    encoder: ContentEncoder,
+) -> bool:
+    """Whether a file's features are remembered; see `hear`."""
+    return _place(source_hash, part, audio_config, features_config, encoder).exists()
+
+
+def _place(
+    source_hash: str,
+    part: tuple[float, float | None],
+    audio_config: AudioConfig,
+    features_config: FeaturesConfig,
+    encoder: ContentEncoder,
+) -> Path:
+    """Where features are kept."""
+    models = encoder.encoder_id, ears.tracker(features_config, encoder.device).tracker_id
+    facts = (VERSION, source_hash, part, repr(audio_config), repr(features_config), *models)
+    return cache.entry("heard", f"{cache.key(*facts)}.safetensors")
 
 
 def _keep(path: Path, features: Features) -> None:
