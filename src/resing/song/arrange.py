@@ -22,6 +22,7 @@ from resing.separation import Separator
 from resing.separation_a_cappella import is_a_cappella
 from resing.separation_htdemucs import HTDemucsSeparator
 from resing.separation_unet import embedded
+from resing.song import mix_kept
 from resing.song.mix import MixReport, mix
 from resing.song.pitch_shift import shift_pitch
 from resing.song.stems import Stems, given_stems, kept_stems, stems_of
@@ -121,7 +122,6 @@ class Arranger:
         tags, watch = read_tags(source), Watch()
         sing = partial(self.converter.convert, progress=tell, pitch_out=pitch_out, settled=settled)
         like = MixReport.of(settled.mix) if settled and settled.mix else None
-        join = partial(mix, options=self.options.mix, progress=tell, like=like)
         with watch("recognise"):
             alone = accompaniment is None and self.is_alone(source)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".resing-") as scratch:
@@ -136,7 +136,7 @@ class Arranger:
                 song: dict[str, Any] = {"a_cappella": True}
             else:
                 record, song = self._whole_song(
-                    (source, accompaniment), made, options, tell, stems, (sing, join)
+                    (source, accompaniment), made, options, tell, stems, (sing, like)
                 )
             write_tags(made, tags.saying(f"Sung by {record.voice}, a converted voice (Resing)."))
             made.replace(out)
@@ -159,9 +159,9 @@ class Arranger:
         options: ConvertOptions,
         tell: ProgressCallback,
         folder: Path | None,
-        how: tuple[Callable[..., ConversionRecord], Callable[..., MixReport]],
+        how: tuple[Callable[..., ConversionRecord], MixReport | None],
     ) -> tuple[ConversionRecord, dict[str, Any]]:
-        watch, (source, played), (sing, join) = Watch(), sources, how
+        watch, (source, played), (sing, like) = Watch(), sources, how
         start, part = options.start_seconds, (options.start_seconds, options.end_seconds)
         with watch("separate"):
             if played is not None:
@@ -182,7 +182,11 @@ class Arranger:
             writers = [
                 files.AudioWriter(path, master.sample_rate, master.channels) for path in (made, placed)
             ]
-            report = join(lead, stems.lead, rest, writers[0], placed=writers[1])
+            name = mix_kept.name_of(record, self.options.mix)
+            like = like or (mix_kept.find(name) if options.pitch_file else None)
+            report = mix(lead, stems.lead, rest, writers[0], self.options.mix, tell, writers[1], like=like)
+            if not like:
+                mix_kept.keep(name, report)
         if folder is not None:
             _lay_out(folder, dict(zip(STEM_NAMES, (stems.lead, rest, placed, made), strict=True)))
         took = {name: round(seconds, 2) for name, seconds in watch.times.items()}
