@@ -158,6 +158,13 @@ class Mixing:
     shift_accompaniment: Annotated[
         bool | None, _plain("move the accompaniment to the lead's new key.", negative="")
     ] = None
+    backing: Annotated[
+        str | None,
+        _plain(
+            "backing vocals: convert, with the lead; nothing here tells them from it.",
+            metavar="convert",
+        ),
+    ] = None
     mix: Annotated[
         list[str] | None, _plain(f"how the lead is placed, may be repeated. Defaults: {_MIX}.", negative="")
     ] = None
@@ -168,7 +175,14 @@ class Mixing:
         Raises:
             ConfigError: a setting is unknown or out of its range.
         """
-        given = {name: value for name, value in asdict(self).items() if value is not None and name != "mix"}
+        if self.backing not in (None, "convert"):
+            raise ConfigError(
+                f"--backing {self.backing}: no separator here tells backing vocals from the lead, so both are "
+                "converted (--backing convert); to keep or drop them give stems of your own: "
+                "resing convert LEAD --accompaniment REST"
+            )
+        own = {"mix", "backing"}
+        given = {name: value for name, value in asdict(self).items() if value is not None and name not in own}
         pairs = [text.partition("=")[::2] for text in self.mix or []]
         return _built(SongOptions, {**given, "mix": _built(MixOptions, dict(pairs))})
 
@@ -210,6 +224,7 @@ def convert(
     options, song = (singing or Singing()).options(), (mixing or Mixing()).options()
     from resing.conversion import Converter
     from resing.song.arrange import Arranger
+    from resing.song.pace import Pace
     from resing.synthesis import vocoder_nsf
 
     singer = _singer(voice, reference, consent)
@@ -225,9 +240,10 @@ def convert(
     with progress() as bars:
         if preview:
             options = _preview(arranger, source, options, bars)
-        estimate = _estimate(arranger, source, options)
+        estimate = Pace.known().estimate(arranger.stages(source, options, accompaniment))
         if estimate >= WORTH_SAYING_SECONDS:
-            bars.say(f"About {clock(estimate)} to go.")
+            most = "At most" if options.pitch_file else "About"
+            bars.say(f"{most} {clock(estimate)} to go.")
         record = arranger.convert(
             source,
             out,
@@ -340,18 +356,10 @@ def _preview(arranger: "Arranger", source: Path, options: ConvertOptions, bars: 
     return options.model_copy(update={"start_seconds": start, "end_seconds": end})
 
 
-def _estimate(arranger: "Arranger", source: Path, options: ConvertOptions) -> float:
-    """Seconds that a conversion will take."""
-    from resing.audio import files
-    from resing.song.pace import Pace
-
-    last = files.probe(source).seconds or 0.0
-    seconds = max(0.0, min(last, options.end_seconds or last) - options.start_seconds)
-    stages = ("listen", "sing") if arranger.options.a_cappella else ("separate", "listen", "sing", "mix")
-    return Pace.known().estimate(dict.fromkeys(stages, seconds))
-
-
 def _learn(record: "ConversionRecord") -> None:
+    """Remember how long it took, but for singing of which a part only was anew."""
     from resing.song.pace import Pace
 
-    Pace.known().learn(record.seconds, record.times)
+    whole = record.sung_seconds is None or record.sung_seconds > record.seconds - 1
+    times = {stage: seconds for stage, seconds in record.times.items() if whole or stage != "sing"}
+    Pace.known().learn(record.seconds, times)

@@ -47,6 +47,10 @@ DIFF_SVC_WINDOW_REACHES = 8
 """Windows of a Diff-SVC voice are at least so many times its networks' reach of many seconds."""
 WORK_BESIDE = 5
 """Work per frame beside the denoiser's, in evaluations of it."""
+MOSTLY = 0.5
+"""Share of a melody that must have changed, and all windows with it, for its level to be found anew."""
+MELODIC = frozenset({"pitch_file", "out_of_range", "tune", "tune_strength"})
+"""Options that decide a melody and nothing else."""
 
 
 class ProgressCallback(Protocol):
@@ -145,7 +149,8 @@ class Converter:
                 rendering = Rendering(*made, self.render_window, self.work)
                 retakes = self._sing_again(rendering, take, settled, tell)
             with watch("write"):
-                kept = take.settled.levels if take and sung < len(score.f0) else None
+                like = take and (sung < len(score.f0) or take.changed(score.melody, 0).mean() < MOSTLY)
+                kept = take.settled.levels if take and like else None
                 levels = settled.levels if settled and settled.levels else kept
                 levelled = Levelled.like(score.features, scratch, options.dynamics, levels)
                 levelled.write(writer)
@@ -222,10 +227,8 @@ class Converter:
 
     def _take_name(self, digest: str, options: ConvertOptions) -> str:
         """Hash of all that decides a rendering except its melody."""
-        melodic = {"pitch_file", "out_of_range", "tune", "tune_strength"}
-        return cache.key(
-            RENDERING, digest, sorted(self.models().items()), options.model_dump_json(exclude=melodic)
-        )
+        models, how = sorted(self.models().items()), options.model_dump_json(exclude=set(MELODIC))
+        return cache.key(RENDERING, digest, models, how)
 
     def _render(
         self,
@@ -312,7 +315,7 @@ class Converter:
         heard, audio = score.features, self.voice.audio
         if isinstance(self.acoustic, DiffSvcModel):
             return self.acoustic.sing(
-                heard.units50,
+                np.asarray(heard.units50),
                 score.f0,
                 start,
                 stop,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from resing import checkpoint
 from resing.audio.mel import hann_window, mel_filterbank
+from resing.features.units import Units
 from resing.nets.content import ContentNet
 
 EMBEDDED = Path(__file__).parent.parent / "weights" / "content.safetensors"
@@ -149,7 +150,7 @@ class ContentEncoder:
         return torch.cat([units, hiss(mel, self.hiss_bands)], dim=1) if self.hiss_bands else units
 
 
-def to_grid(units: np.ndarray, times: np.ndarray) -> np.ndarray:
+def to_grid(units: np.ndarray | Units, times: np.ndarray) -> np.ndarray:
     """Units interpolated in a straight line to other times.
 
     Args:
@@ -163,7 +164,8 @@ def to_grid(units: np.ndarray, times: np.ndarray) -> np.ndarray:
     low = np.floor(position).astype(int)
     high = np.minimum(low + 1, units.shape[1] - 1)
     weight = (position - low).astype(np.float32)
-    return units[:, low] * (1 - weight) + units[:, high] * weight
+    found: np.ndarray = units[:, low] * (1 - weight) + units[:, high] * weight
+    return found
 
 
 @lru_cache(maxsize=1)

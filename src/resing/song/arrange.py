@@ -17,14 +17,17 @@ from resing.conversion_record import ConversionRecord
 from resing.conversion_reopen import reopen
 from resing.conversion_retakes import Settled
 from resing.errors import AudioError, ConfigError
+from resing.features.heard import was_heard
 from resing.separation import Separator
 from resing.separation_a_cappella import is_a_cappella
 from resing.separation_htdemucs import HTDemucsSeparator
 from resing.separation_unet import embedded
+from resing.song import mix_kept
 from resing.song.mix import MixReport, mix
 from resing.song.pitch_shift import shift_pitch
-from resing.song.stems import Stems, given_stems, stems_of
+from resing.song.stems import Stems, given_stems, kept_stems, stems_of
 from resing.voice import Voice
+from resing.whole import whole
 
 STEM_NAMES = ("lead", "accompaniment", "converted", "mix")
 IN_TUNE_SEMITONES = 0.01
@@ -44,6 +47,7 @@ class Arranger:
     ) -> None:
         self.converter, self.options = converter, options or SongOptions()
         self._separator = separator
+        self._alone: dict[Path, bool] = {}
 
     @property
     def separator(self) -> Separator:
@@ -56,7 +60,35 @@ class Arranger:
         """Whether there is nothing to separate: as the options say, or as it sounds."""
         if self.options.a_cappella is not None:
             return self.options.a_cappella
-        return is_a_cappella(source, self.separator)
+        if source not in self._alone:
+            self._alone[source] = is_a_cappella(source, self.separator)
+        return self._alone[source]
+
+    def stages(
+        self, source: Path, options: ConvertOptions, accompaniment: Path | None = None
+    ) -> dict[str, float]:
+        """Seconds of song that each stage has to do, without what is kept from an earlier run.
+
+        Args:
+            source, options, accompaniment: see `convert`.
+        """
+        last = files.probe(source).seconds or 0.0
+        seconds = max(0.0, min(last, options.end_seconds or last) - options.start_seconds)
+        end = options.end_seconds
+        part = (options.start_seconds, end)
+        stages, lead = dict.fromkeys(("separate", "listen", "sing", "mix"), seconds), None
+        if accompaniment is None and self.is_alone(source):
+            stages["separate"] = stages["mix"] = 0.0
+            lead = source
+        elif accompaniment is not None:
+            stages["separate"] = 0.0
+        elif lead := kept_stems(source, self.separator, part):
+            stages["separate"], part = 0.0, (0.0, end and end - options.start_seconds)
+        voice, encoder = self.converter.voice, self.converter.encoder
+        known = checkpoint.file_hash(lead) if lead and not options.dereverb else None
+        if known and was_heard(known, part, voice.audio, voice.features, encoder):
+            stages["listen"] = 0.0
+        return stages
 
     def convert(
         self,
@@ -90,7 +122,6 @@ class Arranger:
         tags, watch = read_tags(source), Watch()
         sing = partial(self.converter.convert, progress=tell, pitch_out=pitch_out, settled=settled)
         like = MixReport.of(settled.mix) if settled and settled.mix else None
-        join = partial(mix, options=self.options.mix, progress=tell, like=like)
         with watch("recognise"):
             alone = accompaniment is None and self.is_alone(source)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".resing-") as scratch:
@@ -105,7 +136,7 @@ class Arranger:
                 song: dict[str, Any] = {"a_cappella": True}
             else:
                 record, song = self._whole_song(
-                    (source, accompaniment), made, options, tell, stems, (sing, join)
+                    (source, accompaniment), made, options, tell, stems, (sing, like)
                 )
             write_tags(made, tags.saying(f"Sung by {record.voice}, a converted voice (Resing)."))
             made.replace(out)
@@ -128,9 +159,9 @@ class Arranger:
         options: ConvertOptions,
         tell: ProgressCallback,
         folder: Path | None,
-        how: tuple[Callable[..., ConversionRecord], Callable[..., MixReport]],
+        how: tuple[Callable[..., ConversionRecord], MixReport | None],
     ) -> tuple[ConversionRecord, dict[str, Any]]:
-        watch, (source, played), (sing, join) = Watch(), sources, how
+        watch, (source, played), (sing, like) = Watch(), sources, how
         start, part = options.start_seconds, (options.start_seconds, options.end_seconds)
         with watch("separate"):
             if played is not None:
@@ -151,7 +182,11 @@ class Arranger:
             writers = [
                 files.AudioWriter(path, master.sample_rate, master.channels) for path in (made, placed)
             ]
-            report = join(lead, stems.lead, rest, writers[0], placed=writers[1])
+            name = mix_kept.name_of(record, self.options.mix)
+            like = like or (mix_kept.find(name) if options.pitch_file else None)
+            report = mix(lead, stems.lead, rest, writers[0], self.options.mix, tell, writers[1], like=like)
+            if not like:
+                mix_kept.keep(name, report)
         if folder is not None:
             _lay_out(folder, dict(zip(STEM_NAMES, (stems.lead, rest, placed, made), strict=True)))
         took = {name: round(seconds, 2) for name, seconds in watch.times.items()}
@@ -242,7 +277,8 @@ def _lay_out(folder: Path, found: dict[str, Path]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, path in found.items():
-            shutil.copyfile(path, folder / f"{name}{path.suffix}")
+            with whole(folder / f"{name}{path.suffix}") as temporary:
+                shutil.copyfile(path, temporary)
     except OSError as error:
         raise AudioError(
             f"{folder}: the stems cannot be written ({error.strerror}); free space or choose another folder"
