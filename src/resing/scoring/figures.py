@@ -14,7 +14,14 @@ from resing.scoring.target import Recordings, Target
 NO_VOICE = "needs the voice: --voice NAME"
 NO_RECORDINGS = "needs recordings of the voice that it was not made from: --recordings FOLDER"
 OWN_EMBEDDER = "heard by Resing's own speaker encoder, which the voice was made with: it flatters"
-NO_WORDS = "needs a recogniser: benchmarks/conversion.py hears words with Whisper and Vosk"
+NO_WORDS = (
+    "needs more than the base install: scripts/judge-env makes an environment in which benchmarks/conversion.py "
+    "hears words with Whisper and Vosk, recognisers"
+)
+NO_OPINION = (
+    "needs more than the base install: scripts/judge-env makes an environment in which benchmarks/quality.py "
+    "--mos asks DNSMOS, PLCMOS and Distill-MOS; they misrank converted singing"
+)
 FILE_VECTOR = "against the vector in the voice file, for lack of recordings; " + OWN_EMBEDDER
 NO_PROBE = "its probe hears another encoder than the one here: python benchmarks/phone_probe.py makes it anew"
 OF_SOURCE = "against the source, for lack of recordings of the voice (--recordings FOLDER)"
@@ -69,8 +76,9 @@ ROWS = {
     "jumps_share": Row("largest skip in time", "of a period"),
     "not_finite": Row("broken samples", "", None, 0.0),
     "words_cer": Row("letters misheard", "%"),
+    "opinion_change": Row("opinion score, change"),
 }
-DETECTED = artefacts.LIMITS.keys() & ROWS.keys() - {"octave_share"}  # here in %
+DETECTED = artefacts.LIMITS.keys()
 
 
 @dataclass(frozen=True)
