@@ -26,6 +26,7 @@ similarity_of_ceiling leak_margin f0_rmse_cents f0_median_cents coverage f0_corr
 octave_share voicing_error units_distance phone_distance hnr_db_change cpp_ratio worst_band_db
 silence_floor_db loudness_change_lu clipped_runs true_peak_dbtp length_difference_samples lag_ms
 drift_ms_per_minute clicks_ratio dips_db not_finite words_cer
+opinion_change
 """
 
 Singer = Callable[..., np.ndarray]
@@ -94,7 +95,8 @@ def test_every_figure_of_the_scorecard_is_there_or_says_what_it_needs(song: Path
     for figure in card.figures:
         assert figure.heading and (figure.value is not None or figure.note), figure
     assert "--voice" in card.figure("leak_margin").note
-    assert "recogniser" in card.figure("words_cer").note
+    for name in ("words_cer", "opinion_change"):
+        assert "needs more than the base install: scripts/judge-env" in card.figure(name).note
     assert json.loads(json.dumps(asdict(card)))["figures"][0]["name"] == names[0]
     with pytest.raises(KeyError):
         card.figure("beauty")

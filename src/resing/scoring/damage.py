@@ -10,7 +10,7 @@ from resing.scoring import artefacts, metrics, timing
 from resing.scoring.artefacts import Reference
 from resing.scoring.card import Figure
 from resing.scoring.clip import HEARING_RATE, Clip
-from resing.scoring.figures import DULL_AGAINST_SOURCE_DB, row
+from resing.scoring.figures import row
 from resing.scoring.metrics import VOICED
 from resing.scoring.pair import Pair, frames_between
 from resing.scoring.places import Place
@@ -20,7 +20,8 @@ CLEAR_DB = 20.0
 """HNR from which on a tone is clear: more is no better to hear."""
 BREATHY_DB, BUZZY_DB = -8.0, 9.0
 """Change of HNR, of CPP, that a phrase of another natural voice does not show for 0.3 s."""
-DULL_SECONDS = 0.5
+DULL_DB, DULL_SECONDS = -22.0, 0.5
+"""What a moment of another natural voice does not lack against source and recordings: vowels differ."""
 
 
 @dataclass(frozen=True)
@@ -121,16 +122,17 @@ def _tone(pair: Pair, recordings: Recordings | None) -> dict[str, list[Place]]:
 
 
 def _dull(pair: Pair, recordings: Recordings | None) -> list[Place]:
-    """Where brightness is missing while someone sings; two singers differ, so against the source by far."""
+    """Where brightness is missing by far while someone sings."""
     sounds = _phrases_alone(pair, pair.source), _phrases_alone(pair, pair.output)
     if recordings is None:
-        found = [p for p in artefacts.dull_places(*sounds, pair.rates)[1] if p[2] >= -DULL_AGAINST_SOURCE_DB]
+        found = artefacts.dull_places(*sounds, pair.rates)[1]
     else:
         reference = Reference(recordings.spectrum, recordings.bandwidth_hz)
         found = artefacts.dull_places(*sounds, pair.rates, reference)[1]
     inside = [
         (max(start, first), min(end, last), strength)
         for start, end, strength in found
+        if strength >= -DULL_DB
         for first, last in pair.edges
     ]
     return [place for place in inside if place[1] - place[0] >= DULL_SECONDS]
