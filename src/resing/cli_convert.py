@@ -103,7 +103,7 @@ class Singing:
     ] = None
     guidance: Annotated[
         float | None,
-        _option("guidance", "leads the sound further away from the song's own singer: 0 not at all, .5 clearly."),
+        _option("guidance", "leads the sound further away from the song's singer: 0 not at all, .5 clearly."),
     ] = None
     dynamics: Annotated[
         float | None, _option("dynamics", "how far it rises and falls with the source, 0 to 1.")

@@ -23,7 +23,8 @@ def singer_of(recording: Recording, features: Features, model: AcousticModel) ->
         features: what is heard in it.
         model: with its speaker encoder.
     """
-    config, vectors, frame = features.audio, [], 0
+    config, frame = features.audio, 0
+    vectors: list[Tensor] = []
     size = STRETCH_FRAMES * config.hop_length
     waiting = np.zeros(0, np.float32)
     for block in recording.mono(config.sample_rate):
