@@ -1,4 +1,4 @@
-"""Sung clips for benchmarks/damage.py and alarms.py: clips for themselves, and phrases that two voices sang alike."""
+"""Sung clips for benchmarks/damage.py and alarms.py: for themselves, and phrases that two voices sang."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ from resing.scoring.pair import Pair
 from resing.scoring.target import Recordings
 
 SOURCES = ("kumi_utau", "pjs", "scottpoid_utau", "sms_tools", "vocadito", "kokoro_sung")
-VOWELS = frozenset("AIOWYQaɑɒæəɐɜɪʊʌɛeiouɔyøœɯᵊᵻ")
+VOWELS = frozenset("AIOWYQaɑɒæəɐɜɪʊʌɛeiouɔyøœɯᵊᵻ")  # noqa: RUF001
 """First signs of the syllables' nuclei in kokoro_sung's alignment."""
 TOLD_SECONDS = 0.025
 """A frame of that alignment, good to one."""

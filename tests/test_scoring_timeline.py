@@ -11,6 +11,7 @@ from resing.scoring.artefacts import LIMITS
 from resing.scoring.card import KINDS, Finding, Scorecard
 from resing.scoring.clip import Clip
 from resing.scoring.figures import ROWS, Voices
+from resing.scoring.metrics import CONFIDENT, FRAME_SECONDS
 from resing.scoring.pair import Pair
 from resing.scoring.score import score_pair
 from resing.scoring.target import Target
@@ -55,6 +56,20 @@ def sung(sung_phrase: Singer, factor: float) -> np.ndarray:
 
 def stretch(start: float, end: float) -> slice:
     return slice(round(start * RATE), round(end * RATE))
+
+
+# -- slips of the tracker
+
+
+@pytest.mark.parametrize(("frames", "cents"), [(1, 0.0), (3, 1200.0)])
+def test_a_lone_frame_an_octave_off_is_a_slip_of_the_tracker(source: Clip, frames: int, cents: float):
+    output = Clip("out", source.raw, RATE)
+    f0, sure = source.swift.copy()
+    first = round(sum(SECOND) / 2 / FRAME_SECONDS)
+    assert (sure[first : first + frames] >= CONFIDENT).all()
+    f0[first : first + frames] *= 2.0
+    output.__dict__["swift"] = np.stack([f0, sure])
+    assert np.nanmax(np.abs(Pair(source, output, 0.0).cents)) == pytest.approx(cents, abs=0.1)
 
 
 # -- injected damage

@@ -14,13 +14,10 @@ from resing.scoring.target import Recordings, Target
 NO_VOICE = "needs the voice: --voice NAME"
 NO_RECORDINGS = "needs recordings of the voice that it was not made from: --recordings FOLDER"
 OWN_EMBEDDER = "heard by Resing's own speaker encoder, which the voice was made with: it flatters"
-NO_WORDS = (
-    "needs more than the base install: scripts/judge-env makes an environment in which benchmarks/conversion.py "
-    "hears words with Whisper and Vosk, recognisers"
-)
+MORE = "needs more than the base install: scripts/judge-env makes an environment in which "
+NO_WORDS = MORE + "benchmarks/conversion.py hears words with recognisers, Whisper and Vosk"
 NO_OPINION = (
-    "needs more than the base install: scripts/judge-env makes an environment in which benchmarks/quality.py "
-    "--mos asks DNSMOS, PLCMOS and Distill-MOS; they misrank converted singing"
+    MORE + "benchmarks/quality.py --mos asks DNSMOS, PLCMOS and Distill-MOS; they misrank converted singing"
 )
 FILE_VECTOR = "against the vector in the voice file, for lack of recordings; " + OWN_EMBEDDER
 NO_PROBE = "its probe hears another encoder than the one here: python benchmarks/phone_probe.py makes it anew"

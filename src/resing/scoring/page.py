@@ -132,7 +132,7 @@ def _figures(figures: Iterable[Figure]) -> str:
             ("Figure", ""),
             ("Output", "number"),
             ("Source", "number"),
-            ("Target", "number"),
+            ("Voice", "number"),
             ("Limit", ""),
             ("State", ""),
         )
@@ -154,7 +154,7 @@ def _figure(figure: Figure) -> str:
     values = "".join(
         f'<td class="number{" none" if value is None else ""}" role="cell" data-label="{label}">'
         f"{safe(number(value, figure.unit))}</td>"
-        for label, value in (("Output", figure.value), ("Source", figure.source), ("Target", figure.target))
+        for label, value in (("Output", figure.value), ("Source", figure.source), ("Voice", figure.target))
     )
     heading = f'<span class="what">{safe(_capital(figure.heading))}</span>{note}'
     limit = safe(figure.limit.replace(">= ", "\u2265 ").replace("<= ", "\u2264 ").replace("-", MINUS))

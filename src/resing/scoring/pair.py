@@ -140,8 +140,17 @@ class Pair:
 
     @cached_property
     def sung(self) -> Pitch:
-        """What the output sings, by SwiftF0; frames that it lacks count as silent, (T,)."""
-        return self._fitted(self.output.pitch)
+        """What the output sings, by SwiftF0, (T,).
+
+        Frames that it lacks count as silent, and a lone frame more than 20 % off as unsure: nobody sings a
+        note of 16 ms, but the tracker slips by an octave for as long.
+        """
+        heard = self._fitted(self.output.pitch)
+        off = self.sure & (heard.confidence >= CONFIDENT)
+        ratio = np.where(off, heard.f0, 1.0) / np.where(off, self.wanted.f0, 1.0)
+        off &= 1200.0 * np.abs(np.log2(ratio)) > GROSS_CENTS
+        lone = off & ~np.append(off[1:], False) & ~np.append(False, off[:-1])
+        return Pitch(heard.f0, np.where(lone, 0.0, heard.confidence))
 
     @cached_property
     def sung_second(self) -> Pitch:
