@@ -1,11 +1,13 @@
 """Whole songs: the lead sung from the clean stem and from the separated one, side by side, by the scorecard.
 
     python benchmarks/songs.py --data ../shared/data --out RESULTS --judge JUDGE [--voices kumi am_eric]
+        [--only demo pjs010]
 
-JUDGE is the folder that scripts/judge-env made. Songs: the demo; a minute each of the song with exact stems and
-of the full mix in the data; three sung PJS songs and three phrases with known words over the CC0 accompaniment.
-Both leads are sung in whole octaves and held against the clean stem (that of the full mix against the separated
-one, for lack of a stem). Prints Markdown tables: what became of each song, and the scorecard of its leads.
+JUDGE is the folder that scripts/judge-env made. Songs: the demo; a minute each of the song with exact stems
+and of the full mix in the data; three sung PJS songs and three phrases with known words over the CC0
+accompaniment. Both leads are sung in whole octaves and held against the clean stem (that of the full mix
+against the separated one, for lack of a stem). Prints Markdown tables: what became of each song, and the
+scorecard of its leads.
 """
 
 import argparse
@@ -159,17 +161,30 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--judge", type=Path, help="without it the leads are not judged")
     parser.add_argument("--voices", nargs="+", default=["kumi", "am_eric"])
+    parser.add_argument("--only", nargs="*", help="names of songs")
     options = parser.parse_args()
     converters = [Converter(Voice.load(name)) for name in options.voices]
     rows, became = [], []
     for song in songs(options.data, options.out / "songs"):
+        if options.only and song.name not in options.only:
+            continue
         for converter in converters:
             found, row = sung(song, converter, options.out)
             rows += found
             became.append(row)
             print(row, file=sys.stderr)
     (options.out / "clips.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    headings = ["song", "voice", "s", "lead SI-SDR dB", "key", "below %", "inside %", "of it near %", "above %"]
+    headings = [
+        "song",
+        "voice",
+        "s",
+        "lead SI-SDR dB",
+        "key",
+        "below %",
+        "inside %",
+        "of it near %",
+        "above %",
+    ]
     headings += ["samples more", "accompaniment late", "LUFS", "dBTP", "held back dB"]
     print(markdown_table(headings, became), end="\n\n")
     if options.judge:

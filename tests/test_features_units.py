@@ -95,7 +95,9 @@ def peak(monkeypatch, seconds: int) -> int:
 
 def test_memory_hardly_grows_with_the_song(easy, monkeypatch) -> None:
     monkeypatch.setattr(units, "MEMORY_BYTES", 1 << 16)
-    _, short, long = (peak(monkeypatch, seconds) for seconds in (1, 20, 200))  # the first opens what is needed
+    _, short, long = (
+        peak(monkeypatch, seconds) for seconds in (1, 20, 200)
+    )  # the first opens what is needed
     assert (long - short) / 180 < 1000 * KILOBYTES_A_SECOND
 
 

@@ -1,4 +1,4 @@
-"""What is said before a song begins: how much work is left, what cannot be done, and the time while it runs."""
+"""What is said before a song begins: how much work is left, what cannot be done, and the time to wait."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +27,9 @@ def song(tmp_path: Path, sung_phrase: Callable[..., np.ndarray]) -> Path:
 
 
 @pytest.mark.parametrize("part", [(0.0, None), (0.5, 2.0)])
-def test_what_is_kept_is_no_work_any_more(tiny_converter: Converter, song: Path, tmp_path: Path, part) -> None:
+def test_what_is_kept_is_no_work_any_more(
+    tiny_converter: Converter, song: Path, tmp_path: Path, part
+) -> None:
     options = FAST.model_copy(update={"start_seconds": part[0], "end_seconds": part[1]})
     seconds = (part[1] or files.probe(song).seconds) - part[0]
     arranger = Arranger(tiny_converter, SongOptions(a_cappella=False), Middle())

@@ -177,8 +177,8 @@ class Mixing:
         """
         if self.backing not in (None, "convert"):
             raise ConfigError(
-                f"--backing {self.backing}: no separator here tells backing vocals from the lead, so both are "
-                "converted (--backing convert); to keep or drop them give stems of your own: "
+                f"--backing {self.backing}: no separator here tells backing vocals from the lead, so both "
+                "are converted (--backing convert); to keep or drop them give stems of your own: "
                 "resing convert LEAD --accompaniment REST"
             )
         own = {"mix", "backing"}

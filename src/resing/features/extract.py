@@ -201,7 +201,9 @@ def extract_recording(
     )
     melody = find_melody(pitch, confidence, opinion, features_config)
     samples = resampled_length(levels.samples, recording.sample_rate, audio_config.sample_rate)
-    notes, sure = _on_grid(melody, confidence, audio_config.frame_count(samples), audio_config, features_config)
+    notes, sure = _on_grid(
+        melody, confidence, audio_config.frame_count(samples), audio_config, features_config
+    )
     silent = levels.level_db < _silence_threshold(levels.song_level_db)
     notes[silent] = 0.0
     return Features(

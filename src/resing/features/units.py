@@ -24,7 +24,7 @@ class Units:
     dtype = np.dtype(np.float16)
 
     def __init__(self, channels: int, file: IO[bytes] | None = None) -> None:
-        self._file: IO[Any] = file or tempfile.SpooledTemporaryFile(MEMORY_BYTES)
+        self._file: IO[Any] = file or tempfile.SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115
         self.channels = channels
         self._count = self._file.seek(0, os.SEEK_END) // (BYTES * channels) if file else 0
 

@@ -48,6 +48,7 @@ class Arranger:
         self.converter, self.options = converter, options or SongOptions()
         self._separator = separator
         self._alone: dict[Path, bool] = {}
+        self._watch = Watch()
 
     @property
     def separator(self) -> Separator:
@@ -61,7 +62,8 @@ class Arranger:
         if self.options.a_cappella is not None:
             return self.options.a_cappella
         if source not in self._alone:
-            self._alone[source] = is_a_cappella(source, self.separator)
+            with self._watch("recognise"):
+                self._alone[source] = is_a_cappella(source, self.separator)
         return self._alone[source]
 
     def stages(
@@ -119,11 +121,10 @@ class Arranger:
         """
         source, options = Path(source), options or ConvertOptions()
         out, tell = files.check_output(source, out), progress or _unheard
-        tags, watch = read_tags(source), Watch()
+        tags = read_tags(source)
         sing = partial(self.converter.convert, progress=tell, pitch_out=pitch_out, settled=settled)
         like = MixReport.of(settled.mix) if settled and settled.mix else None
-        with watch("recognise"):
-            alone = accompaniment is None and self.is_alone(source)
+        alone = accompaniment is None and self.is_alone(source)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".resing-") as scratch:
             made = Path(scratch) / out.name
             if alone:
@@ -141,7 +142,7 @@ class Arranger:
             write_tags(made, tags.saying(f"Sung by {record.voice}, a converted voice (Resing)."))
             made.replace(out)
         song = {"options": self.options.model_dump(), "asked": options.model_dump()} | song
-        times = {name: round(seconds, 2) for name, seconds in watch.times.items()} | record.times
+        times = {"recognise": round(self._watch.times.pop("recognise", 0.0), 2)} | record.times
         record = replace(
             record,
             out=str(out),
