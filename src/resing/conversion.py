@@ -135,8 +135,7 @@ class Converter:
             recording, features = self._listen(source, digest, part, options.dereverb, tell)
         limits = pitch.voice_range(self.voice.card.range_hz, self.voice.card.f0_histogram)
         score, options, moved = arrange(features, limits, options, table)
-        if options.guidance and isinstance(self.acoustic, AcousticModel):
-            score = replace(score, singer=singer_of(recording, features, self.acoustic))
+        score = self._led_away(score, recording, options)
         kept_anyway = table or pitch_out or self.keeps or (settled and settled.anew)
         name = self._take_name(digest, options) if kept_anyway else None
         take = Take.find(name, len(score.f0), self.voice.audio.hop_length) if name else None
@@ -224,6 +223,12 @@ class Converter:
             lambda share: tell("listen", share, 1.0),
         )
         return open_recording(source, *part), features
+
+    def _led_away(self, score: Score, recording: Recording, options: ConvertOptions) -> Score:
+        """The score with the singer whom guidance leads away from, where there is any."""
+        if not options.guidance or not isinstance(self.acoustic, AcousticModel):
+            return score
+        return replace(score, singer=singer_of(recording, score.features, self.acoustic))
 
     def _take_name(self, digest: str, options: ConvertOptions) -> str:
         """Hash of all that decides a rendering except its melody."""
