@@ -222,6 +222,7 @@ def convert(
             OUT.json, from which it can be made again.
     """
     options, song = (singing or Singing()).options(), (mixing or Mixing()).options()
+    from resing.audio import files
     from resing.conversion import Converter
     from resing.song.arrange import Arranger
     from resing.song.pace import Pace
@@ -237,6 +238,7 @@ def convert(
                 "--preview, --accompaniment, --stems, --pitch-out and --pitch-file take a song, not a folder"
             )
         return _convert_folder(arranger, source, out, options, json)
+    files.check_output(source, out)
     with progress() as bars:
         if preview:
             options = _preview(arranger, source, options, bars)
