@@ -340,7 +340,7 @@ def test_limits_in_figures(low: float | None, high: float | None, text: str):
 
 
 def test_a_figure_is_flagged_beyond_its_limits():
-    assert row("coverage", 0.89).flagged and not row("coverage", 0.9).flagged
+    assert row("coverage", 0.74).flagged and not row("coverage", 0.75).flagged
     assert row("cpp_ratio", 1.6).flagged and row("cpp_ratio", 0.7).flagged
     assert row("silence_floor_db", -40.0, limits=(None, -45.0)).flagged
     assert not row("coverage", None).flagged and row("hnr_db", 3.0).limit == ""
