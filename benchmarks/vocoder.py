@@ -17,6 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
+from ears import Ears, Heard
+from tables import markdown_table
 from vocoder_clips import HOP, RATE, Sound, made, recordings
 
 SHIFTS = (-12, -7, -5, 5, 7, 12)
@@ -48,7 +51,7 @@ def render(data: Path, out: Path, weights: Path | None) -> None:
 
     from resing.audio.mel import log_mel
     from resing.config import AudioConfig, FeaturesConfig
-    from resing.features.f0 import fill_unvoiced, track
+    from resing.features.f0 import SWIFT_RATE, fill_unvoiced, track
     from resing.synthesis.vocoder import EMBEDDED, Vocoder, phase_at_frames
 
     torch.set_num_threads(2)
@@ -68,7 +71,12 @@ def render(data: Path, out: Path, weights: Path | None) -> None:
     for sound in [*recordings(data), *made()]:
         f0 = sound.f0
         if f0 is None:
-            f0, _ = track(resampled(sound.audio), len(sound.audio) // HOP, config, FeaturesConfig())
+            f0, _ = track(
+                soxr.resample(sound.audio, RATE, SWIFT_RATE),
+                len(sound.audio) // HOP,
+                config,
+                FeaturesConfig(),
+            )
         median = float(np.median(f0[f0 > 0])) if (f0 > 0).any() else 0.0
         shifts = [k for k in SHIFTS if sound.f0 is None and 50.0 <= median * 2.0 ** (k / 12) <= 1500.0]
         write(out / f"{sound.name}.source.wav", sound.audio)
@@ -103,13 +111,6 @@ def speed(vocoder: object, seconds: float = 5.0) -> None:
     print(
         f"real-time factor, 2 threads: {ours:.4f}; NSF-HiFiGAN {theirs:.3f}, {theirs / ours:.0f} times ours"
     )
-
-
-def resampled(audio: np.ndarray) -> np.ndarray:
-    """At the rate of the tracker."""
-    import soxr
-
-    return soxr.resample(audio, RATE, 16000)
 
 
 def write(path: Path, audio: np.ndarray) -> None:
@@ -153,7 +154,7 @@ def beside_noise(audio: np.ndarray) -> np.ndarray:
 BASELINES = {"WORLD": world, "Griffin-Lim": griffin_lim, "floor": beside_noise}
 
 
-def figures(a: "Heard", b: "Heard", bandwidth: float) -> dict[str, float | None]:  # noqa: F821
+def figures(a: Heard, b: Heard, bandwidth: float) -> dict[str, float | None]:
     """Every figure of copy `b` against recording `a`."""
     from pesq import NoUtterancesError, pesq
 
@@ -217,7 +218,7 @@ def spectral(a: np.ndarray, b: np.ndarray, bandwidth: float) -> float:
     return float(np.mean(parts))
 
 
-def moved(a: "Heard", copy: "Heard", shifted: "Heard", semitones: int) -> dict[str, float | None]:  # noqa: F821
+def moved(a: Heard, copy: Heard, shifted: Heard, semitones: int) -> dict[str, float | None]:
     """How a copy at another pitch follows it, and its HNR less that of the copy at its own pitch."""
     from resing.scoring.melody import pitch_agreement
     from resing.scoring.metrics import Pitch
@@ -234,9 +235,6 @@ def moved(a: "Heard", copy: "Heard", shifted: "Heard", semitones: int) -> dict[s
 
 def judge(folder: Path) -> None:
     """Print and write the tables, and the worst places."""
-    from ears import Ears, Heard
-    from tables import markdown_table
-
     about, ears = json.loads((folder / "clips.json").read_text()), Ears()
     results, shifts, places = [], [], []
     for row in about["clips"]:

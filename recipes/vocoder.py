@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 import torch
-from corpus import Bent, Corpus
+from corpus import Corpus, Twins
 from run import begin, read_options, train_or_export
 from torch import Tensor
 
@@ -58,20 +58,19 @@ class VocoderTask:
     def __init__(self, corpus: Corpus, config: VocoderConfig, batch_size: int, frames: int) -> None:
         self.audio_config, self.config = AudioConfig(), config
         self.batch_size, self.frames = batch_size, frames
-        self.corpus, self.bent = corpus, Bent(corpus)
+        self.corpus, self.bent = corpus, Twins(corpus, "bent")
         clips = [c for c in corpus.clips if c["use"] == "train" and c["audio"][1] >= 8 * 512]
         self.clips, held = corpus.split(clips)
-        self.by_source: dict[str, list[dict]] = {}
-        for clip in self.clips:
-            source = clip["source"] if clip["source"] in SHARES else "other"
-            self.by_source.setdefault(source, []).append(clip)
-        self.moved = {s: [c for c in cs if c in self.bent] for s, cs in self.by_source.items()}
-        self.moved = {s: cs for s, cs in self.moved.items() if cs}
+        self.pools = {False: pools(self.clips), True: pools([c for c in self.clips if c in self.bent])}
         self.model, self.begun = build(config, self.audio_config), 0
         picks = np.random.default_rng(0)
-        self.held = self._collate(
-            [self._piece(held[i % len(held)], picks, 160, 1.0, 0.0, False) for i in range(24)]
-        )
+        self.held = {
+            kind: self._collate(
+                [self._piece(some[i % len(some)], picks, 160, 1.0, 0.0, kind == "bent") for i in range(24)]
+            )
+            for kind, some in (("plain", held), ("bent", [c for c in held if c in self.bent]))
+            if some
+        }
 
     def batch(self, random: Randomness) -> Batch:
         """Pieces drawn by source and length, a third of them resampled, all with random gain."""
@@ -79,10 +78,9 @@ class VocoderTask:
         pieces = []
         for _ in range(self.batch_size):
             source = random.numpy.choice(list(shares), p=np.array(list(shares.values())))
-            bent = source in self.moved and random.numpy.random() < BENT
-            clips = (self.moved if bent else self.by_source)[source]
-            lengths = np.array([c["audio"][1] for c in clips], float)
-            clip = clips[random.numpy.choice(len(clips), p=lengths / lengths.sum())]
+            bent = source in self.pools[True] and random.numpy.random() < BENT
+            clips, by_length = self.pools[bent][source]
+            clip = clips[random.numpy.choice(len(clips), p=by_length)]
             ratio = 1.0
             if random.numpy.random() < 0.35:
                 ratio = float(np.exp(random.numpy.uniform(np.log(0.6), np.log(2.5))))
@@ -96,11 +94,14 @@ class VocoderTask:
         return self._loss(self.model, batch, random.torch, [int(s) for s in sizes])
 
     def validate(self, model: torch.nn.Module) -> dict[str, float]:
-        """The same distances at all resolutions on held-out pieces."""
+        """The same distances at all resolutions on held-out pieces, by their own mel and by their twin's."""
         assert isinstance(model, SourceFilter)
-        noise = torch.Generator().manual_seed(1)
-        loss, figures = self._loss(model, self.held, noise, list(FFT_SIZES))
-        return {"score": float(loss), **figures}
+        found = {}
+        for kind, batch in self.held.items():
+            noise = torch.Generator().manual_seed(1)
+            loss, figures = self._loss(model, batch, noise, list(FFT_SIZES))
+            found |= {kind: float(loss)} | {f"{kind}_{name}": value for name, value in figures.items()}
+        return {"score": sum(found[kind] for kind in self.held), **found}
 
     def _loss(
         self, model: SourceFilter, batch: Batch, noise: torch.Generator, sizes: list[int]
@@ -182,6 +183,15 @@ class VocoderTask:
         save_vocoder(
             path, self.model, self.config, self.audio_config, trained_on=sources, steps=self.begun + step
         )
+
+
+def pools(clips: list[dict]) -> dict[str, tuple[list[dict], np.ndarray]]:
+    """Clips by the source they are drawn for, each with its share of that source's length."""
+    by_source: dict[str, list[dict]] = {}
+    for clip in clips:
+        by_source.setdefault(clip["source"] if clip["source"] in SHARES else "other", []).append(clip)
+    lengths = {s: np.array([c["audio"][1] for c in cs], float) for s, cs in by_source.items()}
+    return {s: (cs, lengths[s] / lengths[s].sum()) for s, cs in by_source.items()}
 
 
 def main() -> None:

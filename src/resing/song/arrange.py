@@ -47,7 +47,7 @@ class Arranger:
     ) -> None:
         self.converter, self.options = converter, options or SongOptions()
         self._separator = separator
-        self._alone: dict[Path, bool] = {}
+        self._alone: dict[str, bool] = {}
         self._watch = Watch()
 
     @property
@@ -61,10 +61,11 @@ class Arranger:
         """Whether there is nothing to separate: as the options say, or as it sounds."""
         if self.options.a_cappella is not None:
             return self.options.a_cappella
-        if source not in self._alone:
+        digest = checkpoint.file_hash(source)
+        if digest not in self._alone:
             with self._watch("recognise"):
-                self._alone[source] = is_a_cappella(source, self.separator)
-        return self._alone[source]
+                self._alone[digest] = is_a_cappella(source, self.separator)
+        return self._alone[digest]
 
     def stages(
         self, source: Path, options: ConvertOptions, accompaniment: Path | None = None

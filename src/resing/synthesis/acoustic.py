@@ -144,8 +144,8 @@ class AcousticModel:
 
         What the decoder would let another singer sing, `away`, is a direction to leave: the mel goes beyond
         the speaker's by `guidance` times the difference of the two, averaged over a second, since how the two
-        say a word is none of the voice's colour. It is classifier-free guidance (Ho and
-        Salimans 2022, arXiv 2207.12598) with the source's singer in place of nobody.
+        say a word is none of the voice's colour. It is classifier-free guidance (Ho and Salimans 2022, arXiv
+        2207.12598) with the source's singer in place of nobody.
 
         Args:
             units: (B, C, T).
