@@ -1,8 +1,10 @@
-"""How fast the community's networks are beside the embedded ones, in one run; random weights of true shapes.
+"""How fast the presets' parts are beside the embedded ones, in one run; random weights of true shapes.
 
-    python benchmarks/community.py [--threads 2] [--seconds 5]
+    python benchmarks/community.py [--threads 2] [--seconds 5] [--steps 2]
 
-Prints a Markdown table. Real-time factor: seconds of computing per second of audio.
+Prints two Markdown tables: parts of a conversion, as seconds of processor time per second of audio (on one
+thread that is the real-time factor of a processor with nothing else to do), and steps of training, each at
+the same batch.
 """
 
 import argparse
@@ -12,14 +14,21 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from resing.config import AudioConfig, ConvertOptions, DiffSvcConfig
+from resing.config import PRESETS, AudioConfig, ConvertOptions, DiffSvcConfig, FeaturesConfig
+from resing.features import f0 as notes
+from resing.features import rmvpe
 from resing.features.content import ContentEncoder
 from resing.features.hubert import HubertEncoder
 from resing.nets.hubert import Hubert
 from resing.nets.nsf_hifigan import NSFHiFiGAN
-from resing.synthesis import diff_svc
+from resing.nets.rmvpe import Rmvpe
+from resing.synthesis import acoustic, diff_svc
 from resing.synthesis.acoustic import AcousticModel
 from resing.synthesis.vocoder import Vocoder
+from resing.training import learning
+from resing.training.dataset import Piece, VoiceData
+from resing.training.doctor import DatasetReport
+from resing.training.loop import Randomness
 
 LOW = AudioConfig(
     sample_rate=24000, hop_length=128, win_length=512, n_fft=512, n_mels=80, f_min=30.0, f_max=12000.0
@@ -47,7 +56,7 @@ def imported(audio: AudioConfig, channels: int) -> diff_svc.DiffSvcModel:
     return diff_svc.DiffSvcModel(net, config)
 
 
-def jobs(seconds: float) -> dict[str, tuple[Callable[[], object], torch.nn.Module]]:
+def jobs(seconds: float) -> dict[str, tuple[Callable[[], object], torch.nn.Module | None]]:
     """What is timed, and the network whose parameters are counted."""
     house = AudioConfig()
     frames = house.frame_count(round(seconds * house.sample_rate))
@@ -55,30 +64,82 @@ def jobs(seconds: float) -> dict[str, tuple[Callable[[], object], torch.nn.Modul
     row = torch.full((1, frames), 220.0)
     mel, noise = torch.randn(1, 128, frames) - 5, torch.randn(1, 128, frames)
     base, encoder, vocoder = AcousticModel.load(), ContentEncoder.load(), Vocoder.load()
-    score = (torch.randn(1, base.config.n_units, frames), row, row * 0 + 1, row * 0 - 10, torch.randn(1, 128))
+    score = (row, row * 0 + 1, row * 0 - 10, torch.randn(1, 128))
+    shape = PRESETS["big"].model
+    big = AcousticModel(acoustic.build(shape, house), shape)
+    tracker, heard = Rmvpe().eval().requires_grad_(False), FeaturesConfig()
     contentvec = HubertEncoder(Hubert(512, 768, 3072, 12))
     narrow = HubertEncoder(Hubert(512, 768, 3072, 9, 256))
     nsf = Vocoder(NSFHiFiGAN(128), house)
     high, low = imported(house, 384), imported(LOW, 256)
     units, f0 = np.random.default_rng(1).normal(size=(256, round(50 * seconds))), row[0].numpy()
 
+    def first_units(model: AcousticModel) -> Callable[[], object]:
+        own = torch.randn(1, model.config.n_units, frames)
+        return lambda: model.sample(own, *score, noise=noise, sampler="heun", steps=steps)
+
     def sing(model: diff_svc.DiffSvcModel, sampler: str, steps: int) -> Callable[[], object]:
         return lambda: model.sing(units, f0, 0, frames, sampler=sampler, steps=steps)
 
     steps = ConvertOptions().steps
     return {
+        "pitch, embedded (SwiftF0)": (lambda: notes.swift_frames(audio, heard), None),
+        "pitch, RMVPE": (lambda: rmvpe.tracker(tracker).hear(audio, heard), tracker),
         "encoder, embedded": (lambda: encoder(audio), encoder.net),
         "encoder, ContentVec layer 12": (lambda: contentvec(audio), contentvec.net),
         "encoder, ContentVec layer 9 to 256": (lambda: narrow(audio), narrow.net),
-        f"acoustic model, embedded, {steps} steps of heun": (
-            lambda: base.sample(*score, noise=noise, sampler="heun", steps=steps),
-            base.net,
-        ),
-        "Diff-SVC 44.1 kHz, 20 steps of dpm-solver++": (sing(high, "dpm-solver++", 20), high.net),
+        f"acoustic model, embedded, {steps} steps of heun": (first_units(base), base.net),
+        f"acoustic model, big, {steps} steps of heun": (first_units(big), big.net),
+        "Diff-SVC (classic) 44.1 kHz, 20 steps of dpm-solver++": (sing(high, "dpm-solver++", 20), high.net),
+        "Diff-SVC (classic) 44.1 kHz, PLMS, speed-up 20": (sing(high, "plms", 50), high.net),
         "Diff-SVC 24 kHz, 20 steps of dpm-solver++": (sing(low, "dpm-solver++", 20), low.net),
         "vocoder, embedded": (lambda: vocoder(mel, row, row * 0 + 1, phase=row * 0), vocoder.net),
         "vocoder, NSF-HiFiGAN": (lambda: nsf(mel, row, row * 0 + 1, phase=row * 0), nsf.net),
     }
+
+
+def task(preset: str, rows: int = 8) -> learning.AnyTask:
+    """What learns in a preset, on made recordings."""
+    base, random = AcousticModel.load(), torch.Generator().manual_seed(0)
+    chosen, house = PRESETS[preset], AudioConfig()
+    width = chosen.model.n_units if chosen.model else base.config.n_units
+    made = [
+        Piece(
+            f"{number}.wav",
+            torch.randn(house.n_mels, 300, generator=random) - 5,
+            torch.randn(4, width, 300, generator=random).half(),
+            torch.full((300,), 220.0),
+            torch.ones(300),
+            torch.zeros(300),
+            house.sample_rate / 2,
+        )
+        for number in range(4)
+    ]
+    data = VoiceData(made, house, DatasetReport("made", "", "", []))
+    training = chosen.training.model_copy(update={"batch_size": rows})
+    return learning.start(chosen, base, torch.zeros(base.config.speaker_dim), data, training)
+
+
+def step_seconds(task: learning.AnyTask, steps: int) -> float:
+    """Seconds of the fastest of some steps, without the optimiser's own share."""
+    times = []
+    for number in range(steps):
+        random = Randomness.at(0, number)
+        batch = task.batch(random)
+        began = time.process_time()
+        task.loss(batch, random)[0].backward()
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+def show_training(steps: int) -> None:
+    """A row for each preset."""
+    print("\n| preset, 8 segments of 128 frames | parameters that learn | processor seconds for a step |")
+    print("|---|---|---|")
+    for preset in PRESETS:
+        learns = task(preset)
+        millions = sum(p.numel() for p in learns.model.parameters() if p.requires_grad) / 1e6
+        print(f"| {preset} | {millions:.1f} M | {step_seconds(learns, steps):.2f} |", flush=True)
 
 
 def main() -> None:
@@ -86,17 +147,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--steps", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"| part, {options.threads} threads | parameters | real-time factor |\n|---|---|---|")
+    print(f"| part, {options.threads} threads | parameters | processor seconds per second |\n|---|---|---|")
     for name, (job, net) in jobs(options.seconds).items():
         times = []
         for _ in range(2):
-            began = time.perf_counter()
+            began = time.process_time()
             job()
-            times.append(time.perf_counter() - began)
-        millions = sum(p.numel() for p in net.parameters()) / 1e6
-        print(f"| {name} | {millions:.1f} M | {min(times) / options.seconds:.3f} |", flush=True)
+            times.append(time.process_time() - began)
+        size = f"{sum(p.numel() for p in net.parameters()) / 1e6:.1f} M" if net else "-"
+        print(f"| {name} | {size} | {min(times) / options.seconds:.3f} |", flush=True)
+    show_training(options.steps)
 
 
 if __name__ == "__main__":

@@ -24,14 +24,26 @@ import numpy as np
 import tables
 from ears import Ears, Heard
 from parallels import envelope_distance
-from targets import Target, listen_to_target, recordings
+from targets import Target, recordings, remembered_target
 from words import Words, write_text
 from world import write_baseline
 
 from resing.scoring import metrics
 from resing.scoring.clip import HEARING_RATE
+from resing.scoring.damage import detected
+from resing.scoring.figures import second_opinion
+from resing.scoring.pair import Pair
 
 MELODY = ("coverage", "f0_fine_rmse_cents", "gross_share", "octave_share", "voicing_error")
+DAMAGE = (
+    "missing_seconds",
+    "lag_ms",
+    "drift_ms_per_minute",
+    "clicks_ratio",
+    "dips_db",
+    "steps_db",
+    "jumps_share",
+)
 Row = dict[str, Any]
 
 
@@ -87,6 +99,7 @@ def judge_sound(source: Heard, output: Heard, transpose: float, target: Target) 
     melody = metrics.pitch_agreement(source.pitch, output.pitch, transpose, source.active_frames)
     return {
         **melody,
+        **second_opinion(Pair(source, output, transpose)),
         **{f"source_{key}": source.own_melody[key] for key in MELODY},
         **judge_tone(source, output, transpose, target),
         **metrics.silence_floor(source.audio, output.audio, rates),
@@ -105,14 +118,18 @@ def judge_sound(source: Heard, output: Heard, transpose: float, target: Target) 
     }
 
 
-def judge_units(source: Heard, output: Heard, words: Words) -> Row:
+def judge_units(pair: Pair) -> Row:
     """How far the words' sounds moved by the content encoder: cosine distance and a phone probe's."""
-    n = min(source.units.shape[1], output.units.shape[1])
-    before, after = (metrics.unit(clip.units[:, :n].T.astype(np.float32)) for clip in (source, output))
-    return {
-        "units_distance": float(np.mean(1.0 - np.sum(before * after, axis=1))),
-        "phone_distance": words.phone_distance(source, output),
-    }
+    measures = {"units_distance": pair.unit_distances, "phone_distance": pair.phone_distances}
+    known = {name: values[~np.isnan(values)] for name, values in measures.items()}
+    return {name: float(values.mean()) if len(values) else None for name, values in known.items()}
+
+
+def judge_damage(pair: Pair) -> Row:
+    """Readings of the detectors of damage, and the kinds of damage of which one is beyond its limit."""
+    found = [(kind, figure) for kind, figure, _ in detected(pair)]
+    readings = {figure.name: figure.value for _, figure in found if figure.name in DAMAGE}
+    return readings | {"damaged": sorted({kind for kind, figure in found if figure.flagged})}
 
 
 def judge_colour(row: Row, source: Heard, output: Heard, data: Path) -> Row:
@@ -141,7 +158,7 @@ def judge_opinions(rows: list[Row], data: Path, ears: Ears) -> dict[str, Row]:
         joined = {side: np.concatenate(p)[: int(mos.SECONDS * HEARING_RATE)] for side, p in pieces.items()}
         changes[name] = {
             f"{measure.__name__}_change": measure(joined["output"]) - measure(joined["source"])
-            for measure in (mos.dnsmos, mos.plcmos)
+            for measure in mos.MEASURES
         }
     return changes
 
@@ -169,14 +186,15 @@ def judge_row(row: Row, source: Heard, target: Target, words: Words) -> Row:
     if "own" in row:
         return row | judge_colour(row, source, output, words.data)
     row |= {} if same else similarity(source, output, target)
-    return row | judge_units(source, output, words) | words.judge(source, output)
+    pair = Pair(source, output, float(row["transpose"]), tuple(row.get("folded", ())))
+    return row | judge_damage(pair) | judge_units(pair) | words.judge(source, output)
 
 
-def judge(rows: list[Row], data: Path, ears: Ears, out: Path, excluded: frozenset[str]) -> Row:
+def judge(rows: list[Row], data: Path, ears: Ears, excluded: frozenset[str]) -> Row:
     """Judge every row; one source and one output in memory at a time."""
     names = sorted({str(row["target"]) for row in rows})
-    targets = {name: listen_to_target(recordings(data, name, excluded), data, ears) for name in names}
-    words = Words(data, ears, out / "source_words.json")
+    targets = {name: remembered_target(recordings(data, name, excluded), data, ears) for name in names}
+    words = Words(data, ears)
     results, source = [], None
     for number, row in enumerate(rows, 1):
         path = find(str(row["source"]), data)
@@ -223,7 +241,7 @@ def main() -> None:
         write_baseline(rows, options.data, ears, options.paths[1], excluded)
         return
     rows = load_rows(options.paths)
-    result = judge(rows, options.data, ears, options.out, excluded)
+    result = judge(rows, options.data, ears, excluded)
     if options.mos:
         result["opinions"] = judge_opinions(rows, options.data, ears)
     write_text(options.out / "conversion.json", json.dumps(result, ensure_ascii=False, indent=1))

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pyworld
 import torch
+from phone_probe import fit_probe, phones_at
 from tables import markdown_table
-from words import fit_probe, phones_at
 
 from resing.audio.files import read
 from resing.config import FeaturesConfig

@@ -1,7 +1,7 @@
 """Injected faults and harmless changes: what detectors of damage must and must not hear.
 
 Each takes mono audio (N,), its rate in Hz, a generator, and moments in seconds from which one is chosen for
-what lasts a moment, and returns audio of the same length.
+what lasts a moment, and returns audio of the same length, but for `longer`.
 """
 
 import io
@@ -55,16 +55,73 @@ def noise_in_silence(audio: Array, rate: int, rng: np.random.Generator, moments:
     return audio + mask * rng.standard_normal(len(audio)) * 10 ** (-45 / 20)
 
 
-def halve_pitch(audio: Array, rate: int, rng: np.random.Generator, moments: Array) -> Array:
-    """Copy-synthesis by WORLD with f0 halved in 20 % of the sung frames, 120 ms at a time."""
+def _heard_by_world(audio: Array, rate: int) -> tuple[Array, Array, Array]:
+    """Pitch in Hz, spectral envelope and aperiodicity."""
     signal = audio.astype(np.float64)
     rough, times = pyworld.dio(signal, rate, f0_floor=60.0, f0_ceil=1000.0)
     f0 = pyworld.stonemask(signal, rough, times, rate)
-    envelope, noise = pyworld.cheaptrick(signal, f0, times, rate), pyworld.d4c(signal, f0, times, rate)
+    return f0, pyworld.cheaptrick(signal, f0, times, rate), pyworld.d4c(signal, f0, times, rate)
+
+
+def halve_pitch(audio: Array, rate: int, rng: np.random.Generator, moments: Array) -> Array:
+    """Copy-synthesis by WORLD with f0 halved in 20 % of the sung frames, 120 ms at a time."""
+    f0, envelope, noise = _heard_by_world(audio, rate)
     sung = np.flatnonzero(f0 > 0)
     for block in range(0, len(sung), 120):
         f0[sung[block : block + 24]] /= 2.0
     return pyworld.synthesize(f0, envelope, noise, rate)[: len(audio)]
+
+
+def hoarse(audio: Array, rate: int, rng: np.random.Generator, moments: Array) -> Array:
+    """Copy-synthesis by WORLD with most of the tone turned into noise of its colour."""
+    f0, envelope, noise = _heard_by_world(audio, rate)
+    return pyworld.synthesize(f0, envelope, 0.8 + 0.2 * noise, rate)[: len(audio)]
+
+
+def mistune(audio: Array, rate: int, rng: np.random.Generator, moments: Array) -> Array:
+    """Copy-synthesis by WORLD a quarter tone sharp."""
+    f0, envelope, noise = _heard_by_world(audio, rate)
+    return pyworld.synthesize(f0 * 2 ** (50 / 1200), envelope, noise, rate)[: len(audio)]
+
+
+def sing_wrong_notes(audio: Array, rate: int, rng: np.random.Generator, moments: Array) -> Array:
+    """Copy-synthesis by WORLD a fifth too high in 20 % of the sung frames, 120 ms at a time."""
+    f0, envelope, noise = _heard_by_world(audio, rate)
+    sung = np.flatnonzero(f0 > 0)
+    for block in range(0, len(sung), 120):
+        f0[sung[block : block + 24]] *= 1.5
+    return pyworld.synthesize(f0, envelope, noise, rate)[: len(audio)]
+
+
+def whisper(audio: Array, rate: int, rng: np.random.Generator, moments: Array) -> Array:
+    """Copy-synthesis by WORLD with breath for tone in 40 % of the sung frames, 200 ms at a time."""
+    f0, envelope, noise = _heard_by_world(audio, rate)
+    sung = np.flatnonzero(f0 > 0)
+    for block in range(0, len(sung), 100):
+        f0[sung[block : block + 40]] = 0.0
+    return pyworld.synthesize(f0, envelope, noise, rate)[: len(audio)]
+
+
+def boost(audio: Array, rate: int, rng: np.random.Generator, moments: Array) -> Array:
+    """9 dB louder."""
+    return audio * 10 ** (9 / 20)
+
+
+def overshoot(audio: Array, rate: int, rng: np.random.Generator, moments: Array) -> Array:
+    """As loud as full scale holds and 1 dB more, in a format that holds it."""
+    return audio / np.abs(audio).max() * 10 ** (1 / 20)
+
+
+def click(audio: Array, rate: int, rng: np.random.Generator, moments: Array) -> Array:
+    """One sample off by half the peak."""
+    result = audio.astype(np.float64).copy()
+    result[_sample(moments, rate, rng)] += 0.5 * np.abs(audio).max()
+    return result
+
+
+def longer(audio: Array, rate: int, rng: np.random.Generator, moments: Array) -> Array:
+    """12 samples too many."""
+    return np.pad(audio, (0, 12))
 
 
 def step(audio: Array, rate: int, rng: np.random.Generator, moments: Array) -> Array:
@@ -168,17 +225,25 @@ def nothing(audio: Array, rate: int, rng: np.random.Generator, moments: Array) -
 
 # heading: the fault, and the detectors of which at least one must fire
 FAULTS = {
-    "noise at 20 dB": (add_noise, ("hnr_high_db_change", "noise_excess_db")),
+    "noise at 20 dB": (add_noise, ("hnr_high_db_change", "silence_floor_db")),
     "phase noise": (add_phase_noise, ("hnr_db_change",)),
     "low-pass 5.5 kHz": (low_pass, ("worst_band_db",)),
-    "noise at -45 dBFS in silences": (noise_in_silence, ("noise_excess_db",)),
+    "noise at -45 dBFS in silences": (noise_in_silence, ("silence_floor_db",)),
     "f0 halved in 20 %": (halve_pitch, ("octave_share",)),
+    "a quarter tone sharp": (mistune, ("f0_median_cents", "f0_rmse_cents")),
+    "a fifth too high in 20 %": (sing_wrong_notes, ("gross_share",)),
+    "breath for tone in 40 %": (whisper, ("voicing_error", "coverage")),
+    "hoarse": (hoarse, ("cpp_ratio",)),
+    "a click": (click, ("clicks_ratio",)),
+    "12 samples more": (longer, ("length_difference_samples",)),
     "1 dB step": (step, ("steps_db", "clicks_ratio")),
     "5 ms jump": (jump, ("jumps_share", "clicks_ratio")),
     "10 ms dip": (dip, ("dips_db",)),
     "+3 dB clipping": (clip, ("clipped_runs",)),
+    "9 dB louder": (boost, ("loudness_change_lu",)),
+    "1 dB over full scale": (overshoot, ("true_peak_dbtp",)),
     "25 ms delay": (delay, ("lag_ms",)),
-    "0.5 % stretch": (stretch, ("drift_share",)),
+    "0.5 % stretch": (stretch, ("drift_ms_per_minute",)),
     "300 ms cut to silence": (cut, ("missing_seconds",)),
     "300 ms left out": (leave_out, ("lag_ms", "part_lag_ms", "missing_seconds")),
 }

@@ -3,10 +3,16 @@
 They were trained on telephone speech and misrank converted singing, so nothing is judged by them.
 """
 
+import contextlib
+import importlib
 import importlib.util
+import io
+import sys
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -16,6 +22,7 @@ SECONDS = 30.0
 """Of each voice's outputs that are heard."""
 DNSMOS_SECONDS = 9.01
 RATERS = 15
+NEEDED = "--mos needs {}: make the judge's environment with scripts/judge-env"
 
 
 @cache
@@ -24,7 +31,7 @@ def _session(*names: str) -> Any:
 
     spec = importlib.util.find_spec("speechmos")
     if spec is None or spec.submodule_search_locations is None:
-        raise SystemExit("--mos needs speechmos: make the judge's environment with scripts/judge-env")
+        raise SystemExit(NEEDED.format("speechmos"))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     path = Path(spec.submodule_search_locations[0]).joinpath(*names)
@@ -64,3 +71,30 @@ def plcmos(audio: np.ndarray) -> float:
     inputs = {"degraded_audio": heard[None, None].astype(np.float32)}
     found = [session.run(None, inputs | {"rater_embed": rater})[0] for rater in raters]
     return float(np.mean([float(np.ravel(score)[0]) for score in found]))
+
+
+@cache
+def _distilled() -> Any:
+    """Distill-MOS with its weights; it imports torchaudio, which no CPU torch has, only to read files."""
+    import torch
+
+    if importlib.util.find_spec("distillmos") is None:
+        raise SystemExit(NEEDED.format("distillmos"))
+    torch.set_num_threads(1)
+    absent = {} if importlib.util.find_spec("torchaudio") else {"torchaudio": ModuleType("torchaudio")}
+    with patch.dict(sys.modules, absent), contextlib.redirect_stdout(io.StringIO()):
+        return importlib.import_module("distillmos").ConvTransformerSQAModel().eval()
+
+
+def distillmos(audio: np.ndarray) -> float:
+    """Quality, 1 to 5, of audio at 16 kHz, (N,), by Distill-MOS (Stahl and Gamper, arXiv 2502.05356).
+
+    Mean over windows of 7.7 s, a second apart or less; a clip that is shorter is padded.
+    """
+    import torch
+
+    with torch.inference_mode():
+        return float(_distilled()(torch.from_numpy(audio.astype(np.float32))[None])[0, 0])
+
+
+MEASURES = (dnsmos, plcmos, distillmos)

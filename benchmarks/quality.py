@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,25 +37,47 @@ PARALLELS = 4
 
 
 def render_and_judge(options: argparse.Namespace) -> dict[str, Any]:
-    """Convert the clips to every voice here, judge them in the judge's environment; its rows and targets."""
-    judge, data, out = options.judge.absolute(), options.data, options.out
+    """Convert the clips to every voice here, judge them in the judge's environment; its rows and targets.
+
+    The work is parted among as many processes as there are cores, each of one thread, but four at most.
+    """
+    out, parts = options.out, min(4, os.cpu_count() or 1)
     out.mkdir(parents=True, exist_ok=True)
     only, words = out / "only.txt", out / "words.txt"
     only.write_text("\n".join(CLIPS), encoding="utf-8")
     words.write_text("\n".join(WORD_CLIPS), encoding="utf-8")
-    render = [sys.executable, HERE / "render.py", "--data", data, "--out", out, "--only", only]
+    render = [sys.executable, HERE / "render.py", "--data", options.data, "--out", out, "--only", only]
     render += ["--words", words, "--parallels", PARALLELS, "--song"]
-    judging = [judge / "bin" / "python", HERE / "conversion.py", "judge", out / "clips-0.json"]
-    judging += ["--whisper", judge / "whisper-base", "--data", data, "--out", out]
+    together([*render, "--part", f"{part}/{parts}"] for part in range(parts))
+    together(judging(options, part) for part in range(parts))
+    found = [
+        json.loads((out / f"judged-{part}" / "conversion.json").read_text(encoding="utf-8"))
+        for part in range(parts)
+    ]
+    return found[0] | {
+        "rows": [row for part in found for row in part["rows"]],
+        "targets": {name: target for part in found for name, target in part["targets"].items()},
+    }
+
+
+def judging(options: argparse.Namespace, part: int) -> list[Any]:
+    """The command that judges a part of the clips; the first part is long enough for all opinions."""
+    judge, out = options.judge.absolute(), options.out
+    command = [judge / "bin" / "python", HERE / "conversion.py", "judge", out / f"clips-{part}.json"]
+    command += ["--whisper", judge / "whisper-base", "--data", options.data, "--out", out / f"judged-{part}"]
     vosk = judge / "vosk-model-small-en-us-0.15"
-    judging += ["--vosk", vosk] if vosk.is_dir() else []
-    judging += ["--mos"] if options.mos else []
-    source = {"PYTHONPATH": str(HERE.parent / "src"), "OMP_NUM_THREADS": "1"}
-    for command in (render, judging):
-        shown = {"stdout": subprocess.DEVNULL, "env": os.environ | source}
-        subprocess.run([str(part) for part in command], check=True, **shown)
-    found: dict[str, Any] = json.loads((out / "conversion.json").read_text(encoding="utf-8"))
-    return found
+    command += ["--vosk", vosk] if vosk.is_dir() else []
+    return command + (["--mos"] if options.mos and part == 0 else [])
+
+
+def together(commands: Iterable[list[Any]]) -> None:
+    """Run commands side by side, each on one thread; fails if one does."""
+    env = os.environ | {"PYTHONPATH": str(HERE.parent / "src"), "OMP_NUM_THREADS": "1"}
+    lines = [[str(part) for part in command] for command in commands]
+    running = [subprocess.Popen(line, stdout=subprocess.DEVNULL, env=env) for line in lines]
+    for process, line in zip(running, lines, strict=True):
+        if process.wait():
+            raise SystemExit(f"{line[1]} failed with exit status {process.returncode}: its words are above")
 
 
 def page(summary: dict[str, dict[str, Any]]) -> str:

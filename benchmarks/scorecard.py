@@ -23,6 +23,7 @@ TABLES: dict[str, dict[str, Heading]] = {
         "coverage": ("coverage", 3, 1, True, 0.01),
         "f0_fine_rmse_cents": ("f0 RMSE c, without gross", 1, 1, False, 1.0),
         "gross_share": ("gross %", 2, 100, False, 0.005),
+        "octave_share": ("octave %", 2, 100, False, 0.005),
         "voicing_error": ("voicing %", 1, 100, False, 0.01),
         "output_cer": ("CER", 2, 1, False, 0.02),
         "output_cer_vosk": ("CER, Vosk", 2, 1, False, 0.1),
@@ -40,6 +41,22 @@ TABLES: dict[str, dict[str, Heading]] = {
         "true_peak_dbtp": ("true peak dBTP", 1, 1, False, None),
         "faults": ("faults", 0, 1, False, None),
     },
+    "Damage: readings, and the share of the clips on which a detector is beyond its limit": {
+        "output_floor_db": ("pauses dB", 1, 1, False, 3.0),
+        "lag_ms": ("late ms", 1, 1, False, None),
+        "drift_ms_per_minute": ("drift ms/min", 1, 1, False, None),
+        "missing_seconds": ("silent s", 2, 1, False, 0.1),
+        "clicks_ratio": ("clicks", 2, 1, False, 0.5),
+        "dips_db": ("dips dB", 1, 1, False, 1.0),
+        "damaged_noise": ("noise %", 0, 100, False, 0.1),
+        "damaged_missing": ("missing %", 0, 100, False, 0.1),
+        "damaged_octave": ("octaves %", 0, 100, False, 0.1),
+        "damaged_click": ("clicks %", 0, 100, False, 0.1),
+        "damaged_dip": ("dips %", 0, 100, False, 0.1),
+        "damaged_step": ("steps %", 0, 100, False, 0.1),
+        "damaged_jump": ("jumps %", 0, 100, False, 0.1),
+        "damaged_timing": ("timing %", 0, 100, False, 0.1),
+    },
     "Phrases that the voice sang itself: distance of the voice's colour, frame by frame": {
         "colour_to_own_db": ("to its recording dB", 2, 1, False, 0.2),
         "colour_to_others_db": ("to others' dB", 2, 1, False, None),
@@ -49,10 +66,12 @@ TABLES: dict[str, dict[str, Heading]] = {
     "Opinion scores of 30 s, less the source's (no judgement: they misrank converted singing)": {
         "dnsmos_change": ("DNSMOS", 2, 1, True, None),
         "plcmos_change": ("PLCMOS", 2, 1, True, None),
+        "distillmos_change": ("Distill-MOS", 2, 1, True, None),
     },
 }
 FIGURES = {key: heading for columns in TABLES.values() for key, heading in columns.items()}
 FAULTS = ("not_finite", "clipped_runs", "over_full_scale", "length_difference")
+HURT = "damaged_"
 SAME_SEX = "same sex"
 SEPARATED = "real singer, separated from a song"
 SOURCES, RECORDINGS = ": the sources themselves", ": its own recordings"
@@ -99,6 +118,9 @@ def summarise(judged: dict[str, Any]) -> Summary:
         for name in headings(row):
             groups.setdefault(name, []).append(row)
     summary: Summary = {}
+    for row in judged["rows"]:
+        if "damaged" in row:
+            row |= {key: float(key.removeprefix(HURT) in row["damaged"]) for key in FIGURES if HURT in key}
     for name, rows in groups.items():
         whole = [row for row in rows if "only" not in row]
         faults = sum(bool(row[key]) for row in whole for key in FAULTS)

@@ -1,15 +1,23 @@
 """What a voice's own recordings, which no model was trained on, sound like; for benchmarks/conversion.py."""
 
+import contextlib
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ears import Ears, Heard, embed
+import torch
+from ears import EMBEDDERS, Ears, Heard, embed
 
+from resing import cache, checkpoint
+from resing.errors import VoiceError
 from resing.scoring import metrics
 from resing.scoring.clip import HEARING_RATE
+
+HERE = Path(__file__).parent
+DECIDING = (*sorted(Path(metrics.__file__).parent.glob("*.py")), HERE / "ears.py", HERE / "targets.py")
+"""Whatever is changed in these files, targets are heard anew."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,39 @@ def listen_to_target(rows: list[dict[str, str]], data: Path, ears: Ears) -> Targ
         speakers=frozenset(row["speaker"] for row in rows),
         clips=tuple(clip.path for clip in clips),
     )
+
+
+def remembered_target(rows: list[dict[str, str]], data: Path, ears: Ears) -> Target:
+    """The target of its recordings as it was heard before; recordings and judge are the same in every run."""
+    paths = tuple(data / row["file"] for row in rows)
+    hashes = [checkpoint.file_hash(path) for path in (*paths, *DECIDING)]
+    kept = cache.entry("judge", f"{cache.key(rows, hashes, sorted(ears.embedders))}.safetensors")
+    with contextlib.suppress(VoiceError):
+        return replace(_read(kept), clips=paths)
+    target = listen_to_target(rows, data, ears)
+    _write(kept, target)
+    return target
+
+
+FACTS = ("seconds", "ceilings", "bandwidth_hz", "median_f0_hz", "quality", "melody")
+
+
+def _write(path: Path, target: Target) -> None:
+    arrays = {f"centroid{suffix}": value for suffix, value in target.centroids.items()}
+    arrays |= dict(zip(("hertz", "density"), target.spectrum, strict=True))
+    facts = {name: getattr(target, name) for name in FACTS} | {"speakers": sorted(target.speakers)}
+    tensors = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
+    with contextlib.suppress(OSError):
+        checkpoint.save(path, tensors, facts)
+
+
+def _read(path: Path) -> Target:
+    tensors, facts = checkpoint.load(path)
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    centroids = {suffix: arrays[f"centroid{suffix}"] for suffix in EMBEDDERS if f"centroid{suffix}" in arrays}
+    known = {name: facts[name] for name in FACTS}
+    spectrum, speakers = (arrays["hertz"], arrays["density"]), frozenset(facts["speakers"])
+    return Target(centroids=centroids, spectrum=spectrum, speakers=speakers, clips=(), **known)
 
 
 def _medians(found: list[dict[str, float | None]], counts: np.ndarray) -> dict[str, float | None]:

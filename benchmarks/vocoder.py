@@ -1,91 +1,121 @@
-"""Copy-synthesis by the vocoder and by WORLD, judged against the recordings.
+"""Copy-synthesis by the vocoder, by WORLD and by Griffin-Lim, judged against the recordings.
 
     python benchmarks/vocoder.py render --data ../shared/data --out COPIES [--weights FILE]
-    python benchmarks/vocoder.py judge COPIES --data ../shared/data
+    python benchmarks/vocoder.py judge COPIES
 
-The first runs in the package's environment, the second in the judge's (scripts/judge-env), with the package's
-source on the path (PYTHONPATH=src).
-
-Clips are `dev-test` only: two of each voice kind, voices heard in training and voices never heard.
+The first runs in the package's environment and also says how fast the vocoder is beside NSF-HiFiGAN's shape,
+in one run; the second runs in the judge's (scripts/judge-env), with the package's source on the path
+(PYTHONPATH=src). WORLD hears the waveform itself, Griffin-Lim the mel alone, the vocoder mel and f0. The row
+`floor` is the recording with noise 60 dB under it: what the trackers themselves make of next to nothing.
 """
 
 import argparse
 import json
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
+from ears import Ears, Heard
+from tables import markdown_table
+from vocoder_clips import HOP, RATE, Sound, made, recordings
 
-RATE = 44100
-CLIPS = (
-    ("kumi_utau", 3), ("scottpoid_utau", 3), ("kathleen_rhasspy", 3), ("pjs", 3), ("kokoro_sung", 4),
-    ("nathalie_rhasspy", 2), ("vocadito", 1),
-)  # fmt: skip
-NEVER_HEARD = {"nathalie_rhasspy", "vocadito", "kokoro_sung"}
-FIGURES = (
-    "pesq",
-    "mel_l1",
-    "hnr_change_db",
-    "cpp_ratio",
-    "worst_band_db",
-    "coverage",
-    "f0_median_cents",
-    "silence_db",
-)
+SHIFTS = (-12, -7, -5, 5, 7, 12)
+SYSTEMS = ("vocoder", "WORLD", "Griffin-Lim", "floor")
+FIGURES = {
+    "pesq": 2, "mel_l1": 2, "spectral": 2, "f0_median_cents": 2, "coverage": 3, "voicing_error": 3,
+    "hnr_change_db": 2, "cpp_ratio": 2, "worst_band_db": 1, "top_band_db": 1, "silence_db": 1,
+}  # fmt: skip
+"""Figures of a copy and their decimals."""
+FFT_SIZES = (512, 1024, 2048)
+TOP_HZ = 17900.0
+"""Centre of the third octave that ends at 20 kHz."""
+WORST = 3
 
 
-def clips(data: Path) -> list[dict[str, str]]:
-    """The dev-test rows to copy, the longest of each source first."""
-    import csv
+@dataclass
+class Row:
+    """What the judge has to know of a clip."""
 
-    with open(data / "manifest.csv", newline="", encoding="utf-8") as file:
-        rows = [r for r in csv.DictReader(file) if r["use"] == "dev-test" and float(r["seconds"]) < 40]
-    chosen = []
-    for source, count in CLIPS:
-        mine = sorted(
-            (r for r in rows if r["source"] == source), key=lambda r: (-float(r["seconds"]), r["file"])
-        )
-        unheard = [r for r in mine if r["speaker"] in ("bm_george", "af_sarah", "am_puck", "bf_emma")]
-        chosen += (unheard or mine)[:count]
-    return chosen
+    name: str
+    groups: list[str]
+    bandwidth_hz: float
+    shifts: list[int]
 
 
 def render(data: Path, out: Path, weights: Path | None) -> None:
-    """Write the recording at 44.1 kHz and its copy for each clip, and the real-time factor."""
+    """Write each clip, its copy, and its copies at other pitches."""
     import torch
 
     from resing.audio.mel import log_mel
     from resing.config import AudioConfig, FeaturesConfig
-    from resing.features.f0 import fill_unvoiced, track
+    from resing.features.f0 import SWIFT_RATE, fill_unvoiced, track
     from resing.synthesis.vocoder import EMBEDDED, Vocoder, phase_at_frames
 
     torch.set_num_threads(2)
     vocoder, config = Vocoder.load(weights or EMBEDDED), AudioConfig()
     out.mkdir(parents=True, exist_ok=True)
-    rows, spent, heard = [], 0.0, 0.0
-    for row in clips(data):
-        audio, rate = soundfile.read(data / row["file"], dtype="float32", always_2d=True)
-        audio = soxr.resample(audio.mean(1), rate, RATE)
-        audio = audio[: len(audio) // 512 * 512] * min(1.0, 0.9 / np.abs(audio).max())
-        f0, _ = track(soxr.resample(audio, RATE, 16000), len(audio) // 512, config, FeaturesConfig())
-        filled = fill_unvoiced(f0)
-        mel = log_mel(torch.from_numpy(audio)[None], config)
-        arrays = [
+
+    def sing(sound: Sound, f0: np.ndarray, shift: int = 0) -> np.ndarray:
+        filled = fill_unvoiced(f0) * 2.0 ** (shift / 12)
+        mel = log_mel(torch.from_numpy(sound.audio)[None], config)
+        pitch, voiced, phase = (
             torch.from_numpy(a.astype(np.float32))[None]
             for a in (filled, f0 > 0, phase_at_frames(filled, config)[:-1])
-        ]
-        began = time.perf_counter()
-        copy = vocoder(mel, arrays[0], arrays[1], phase=arrays[2])[0].numpy()
-        spent, heard = spent + time.perf_counter() - began, heard + len(audio) / RATE
-        name = row["file"].replace("/", "_").rsplit(".", 1)[0]
-        soundfile.write(out / f"{name}.source.wav", audio, RATE, subtype="FLOAT")
-        soundfile.write(out / f"{name}.copy.wav", copy, RATE, subtype="FLOAT")
-        rows.append({"name": name, "source": row["source"], "bandwidth_hz": float(row["bandwidth_hz"])})
-    about = {"vocoder": vocoder.vocoder_id, "real_time_factor": spent / heard, "clips": rows}
-    (out / "clips.json").write_text(json.dumps(about, indent=1))
-    print(f"{len(rows)} clips, {heard:.0f} s, real-time factor {spent / heard:.4f} on 2 threads")
+        )
+        return vocoder(mel, pitch, voiced, phase=phase)[0].numpy()
+
+    rows = []
+    for sound in [*recordings(data), *made()]:
+        f0 = sound.f0
+        if f0 is None:
+            f0, _ = track(
+                soxr.resample(sound.audio, RATE, SWIFT_RATE),
+                len(sound.audio) // HOP,
+                config,
+                FeaturesConfig(),
+            )
+        median = float(np.median(f0[f0 > 0])) if (f0 > 0).any() else 0.0
+        shifts = [k for k in SHIFTS if sound.f0 is None and 50.0 <= median * 2.0 ** (k / 12) <= 1500.0]
+        write(out / f"{sound.name}.source.wav", sound.audio)
+        write(out / f"{sound.name}.vocoder.wav", sing(sound, f0))
+        for shift in shifts:
+            write(out / f"{sound.name}.{shift:+d}.wav", sing(sound, f0, shift))
+        rows.append(asdict(Row(sound.name, sound.groups(median), sound.bandwidth_hz, shifts)))
+    (out / "clips.json").write_text(json.dumps({"vocoder": vocoder.vocoder_id, "clips": rows}, indent=1))
+    print(f"{len(rows)} clips by {vocoder.vocoder_id}")
+    speed(vocoder)
+
+
+def speed(vocoder: object, seconds: float = 5.0) -> None:
+    """Print real-time factors on two threads, of ours and of NSF-HiFiGAN's shape with random weights."""
+    import torch
+
+    from resing.config import AudioConfig
+    from resing.nets.nsf_hifigan import NSFHiFiGAN
+    from resing.synthesis.vocoder import Vocoder
+
+    frames = round(seconds * RATE / HOP)
+    pitch = torch.full((1, frames), 220.0)
+    arrays = (torch.zeros(1, 128, frames), pitch, torch.ones(1, frames))
+    both = {"ours": vocoder, "NSF-HiFiGAN": Vocoder(NSFHiFiGAN(AudioConfig().n_mels), AudioConfig())}
+    spent: dict[str, list[float]] = {name: [] for name in both}
+    for _ in range(4):
+        for name, one in both.items():
+            began = time.perf_counter()
+            one(*arrays, phase=torch.zeros(1, frames))  # type: ignore[operator]
+            spent[name].append((time.perf_counter() - began) / seconds)
+    ours, theirs = (min(times) for times in spent.values())
+    print(
+        f"real-time factor, 2 threads: {ours:.4f}; NSF-HiFiGAN {theirs:.3f}, {theirs / ours:.0f} times ours"
+    )
+
+
+def write(path: Path, audio: np.ndarray) -> None:
+    """In floats, so that nothing is clipped."""
+    soundfile.write(path, audio, RATE, subtype="FLOAT")
 
 
 def world(audio: np.ndarray) -> np.ndarray:
@@ -98,31 +128,68 @@ def world(audio: np.ndarray) -> np.ndarray:
     return np.resize(pyworld.synthesize(f0, envelope, noise, RATE), len(audio)).astype(np.float32)
 
 
-def figures(source: Path, copy: Path, bandwidth: float, ears: object) -> dict[str, float | None]:
-    """Every figure of one copy against its recording."""
-    from ears import Heard
-    from pesq import pesq
+def griffin_lim(audio: np.ndarray) -> np.ndarray:
+    """From the house mel: least-squares magnitudes, phases by fast Griffin-Lim (Perraudin et al. 2013)."""
+    import librosa
+    import torch
 
-    from resing.scoring.metrics import pitch_agreement, silence_floor, worst_deficit
+    from resing.audio.mel import log_mel, mel_filterbank
+    from resing.config import AudioConfig
 
-    a, b = Heard(source, ears), Heard(copy, ears)  # type: ignore[arg-type]
+    config = AudioConfig()
+    mel = log_mel(torch.from_numpy(audio)[None], config)[0].exp().numpy()
+    filters = mel_filterbank(RATE, config.n_fft, config.n_mels, config.f_min, config.f_max).numpy()
+    magnitude = np.maximum(np.linalg.pinv(filters) @ mel, 0.0)
+    magnitude = np.pad(magnitude, ((0, 0), (0, 1)), mode="edge")
+    sung = librosa.griffinlim(magnitude, n_iter=60, hop_length=HOP, random_state=0, length=len(audio))
+    return np.pad(sung, (HOP // 2, 0))[: len(audio)].astype(np.float32)  # the house mel begins half a hop on
+
+
+def beside_noise(audio: np.ndarray) -> np.ndarray:
+    """With white noise 60 dB under it."""
+    noise = np.random.default_rng(0).standard_normal(len(audio)).astype(np.float32)
+    return audio + 1e-3 * float(np.sqrt(np.mean(audio**2))) * noise
+
+
+BASELINES = {"WORLD": world, "Griffin-Lim": griffin_lim, "floor": beside_noise}
+
+
+def figures(a: Heard, b: Heard, bandwidth: float) -> dict[str, float | None]:
+    """Every figure of copy `b` against recording `a`."""
+    from pesq import NoUtterancesError, pesq
+
+    from resing.scoring.melody import pitch_agreement
+    from resing.scoring.metrics import band_levels, silence_floor, worst_deficit
+
     quality, own = b.quality(a.pitch), a.own_quality
     pitch = pitch_agreement(a.pitch, b.pitch, 0.0, a.active_frames)
-    cpp = (quality["cpp_db"] or 0.0) / (own["cpp_db"] or 1.0)
+    top = np.array([TOP_HZ])
+    try:
+        heard = float(pesq(16000, a.audio_16k, b.audio_16k, "wb"))
+    except NoUtterancesError:
+        heard = None
     return {
-        "pesq": float(pesq(16000, a.audio_16k, b.audio_16k, "wb")),
-        "mel_l1": mel_l1(a.audio, b.audio, bandwidth),
-        "hnr_change_db": (quality["hnr_db"] or 0.0) - (own["hnr_db"] or 0.0),
-        "cpp_ratio": cpp,
+        "pesq": heard,
+        "mel_l1": float(np.mean(mel_difference(a.audio, b.audio, bandwidth))),
+        "spectral": spectral(a.audio, b.audio, bandwidth),
+        "hnr_change_db": difference(quality["hnr_db"], own["hnr_db"]),
+        "cpp_ratio": quality["cpp_db"] / own["cpp_db"] if quality["cpp_db"] and own["cpp_db"] else None,
         "worst_band_db": worst_deficit(b.spectrum, a.spectrum, bandwidth)[0],
-        "coverage": pitch["coverage"],
-        "f0_median_cents": pitch["f0_median_cents"],
+        "top_band_db": float((band_levels(*b.spectrum, top) - band_levels(*a.spectrum, top))[0])
+        if bandwidth >= 20000
+        else None,
         "silence_db": silence_floor(a.audio, b.audio, (RATE, RATE))["output_floor_db"],
+        **{name: pitch[name] for name in ("coverage", "f0_median_cents", "voicing_error")},
     }
 
 
-def mel_l1(a: np.ndarray, b: np.ndarray, bandwidth: float) -> float:
-    """Mean absolute difference of house mels below the bandwidth, where the recording sounds."""
+def difference(a: float | None, b: float | None) -> float | None:
+    """`a` less `b` where both are known."""
+    return a - b if a is not None and b is not None else None
+
+
+def mel_difference(a: np.ndarray, b: np.ndarray, bandwidth: float, everywhere: bool = False) -> np.ndarray:
+    """Mean absolute difference of house mels below the bandwidth by frame, where it sounds or everywhere."""
     import torch
 
     from resing.audio.mel import log_mel, mel_centres
@@ -132,34 +199,111 @@ def mel_l1(a: np.ndarray, b: np.ndarray, bandwidth: float) -> float:
     mels = [log_mel(torch.from_numpy(x.astype(np.float32))[None], config)[0].numpy() for x in (a, b)]
     bands = mel_centres(config.n_mels, config.f_min, config.f_max) < 0.95 * bandwidth
     loud = mels[0].mean(0) > mels[0].mean(0).max() - 6.0
-    return float(np.abs(mels[0] - mels[1])[bands][:, loud].mean())
+    off = np.abs(mels[0] - mels[1])[bands].mean(0)
+    return np.where(loud, off, 0.0) if everywhere else off[loud]
+
+
+def spectral(a: np.ndarray, b: np.ndarray, bandwidth: float) -> float:
+    """Mean absolute difference of log magnitudes in nats at three resolutions (Yamamoto et al. 2020)."""
+    import torch
+
+    from resing.training.spectral import band_mask, log_magnitude, masked_mean
+
+    sounds = [torch.from_numpy(x.astype(np.float32))[None] for x in (a, b)]
+    mask = torch.tensor([bandwidth])
+    parts = []
+    for size in FFT_SIZES:
+        first, second = (log_magnitude(x, size)[1] for x in sounds)
+        parts.append(float(masked_mean((first - second).abs(), band_mask(mask, first.shape[1], RATE / 2))))
+    return float(np.mean(parts))
+
+
+def moved(a: Heard, copy: Heard, shifted: Heard, semitones: int) -> dict[str, float | None]:
+    """How a copy at another pitch follows it, and its HNR less that of the copy at its own pitch."""
+    from resing.scoring.melody import pitch_agreement
+    from resing.scoring.metrics import Pitch
+
+    follows = pitch_agreement(a.pitch, shifted.pitch, semitones, a.active_frames)
+    asked = Pitch(a.pitch.f0 * 2.0 ** (semitones / 12), a.pitch.confidence)
+    hoarse = difference(shifted.quality(asked)["hnr_db"], copy.quality(a.pitch)["hnr_db"])
+    return {
+        "f0_median_cents": follows["f0_median_cents"],
+        "coverage": follows["coverage"],
+        "hnr_change_db": hoarse,
+    }
 
 
 def judge(folder: Path) -> None:
-    """Print and write the table."""
-    from ears import Ears
-
-    about = json.loads((folder / "clips.json").read_text())
-    ears, results = Ears(), []
+    """Print and write the tables, and the worst places."""
+    about, ears = json.loads((folder / "clips.json").read_text()), Ears()
+    results, shifts, places = [], [], []
     for row in about["clips"]:
-        source = folder / f"{row['name']}.source.wav"
-        other = folder / f"{row['name']}.world.wav"
-        if not other.exists():
-            soundfile.write(other, world(soundfile.read(source, dtype="float32")[0]), RATE, subtype="FLOAT")
-        for system, path in (("vocoder", folder / f"{row['name']}.copy.wav"), ("WORLD", other)):
-            results.append({"system": system, **row, **figures(source, path, row["bandwidth_hz"], ears)})
-    (folder / "figures.json").write_text(json.dumps(results, indent=1))
-    lines = ["| | " + " | ".join(FIGURES) + " |", "|---" * (len(FIGURES) + 1) + "|"]
-    for system in ("WORLD", "vocoder"):
+        name = row["name"]
+        a = Heard(folder / f"{name}.source.wav", ears)
+        for system in SYSTEMS:
+            path = folder / f"{name}.{system}.wav"
+            if not path.exists():
+                write(path, BASELINES[system](a.audio))
+            b = Heard(path, ears)
+            results.append({"system": system, **row, **figures(a, b, row["bandwidth_hz"])})
+            if system == "vocoder":
+                places += [(*where, name) for where in worst(a.audio, b.audio, row["bandwidth_hz"])]
+                copy = b
+        for k in row["shifts"]:
+            other = Heard(folder / f"{name}.{k:+d}.wav", ears)
+            shifts.append({"shift": k, **row, **moved(a, copy, other, k)})
+        print(name, {k: v for k, v in results[-4].items() if k in FIGURES}, flush=True)
+    lines = []
+    for system in SYSTEMS:
         mine = [r for r in results if r["system"] == system]
-        for name in ["all", *dict.fromkeys(r["source"] for r in mine)]:
-            group = [r for r in mine if name in ("all", r["source"])]
-            means = [[r[f] for r in group if r[f] is not None] for f in FIGURES]
-            lines.append(
-                f"| {system}, {name} | " + " | ".join(f"{np.mean(m):.2f}" if m else "-" for m in means) + " |"
-            )
-    (folder / "table.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+        for group in dict.fromkeys(g for r in mine for g in r["groups"]):
+            own = [r for r in mine if group in r["groups"]]
+            lines.append([f"{system}, {group}", str(len(own)), *(mean(own, f, FIGURES[f]) for f in FIGURES)])
+    pitch = ("f0_median_cents", "coverage", "hnr_change_db")
+    moves = []
+    for group in dict.fromkeys(g for r in shifts for g in r["groups"]):
+        for k in SHIFTS:
+            own = [r for r in shifts if group in r["groups"] and r["shift"] == k]
+            if own:
+                moves.append([group, f"{k:+d}", str(len(own)), *(mean(own, f, 2) for f in pitch)])
+    named = [
+        f"{name}, {at:.1f} s, around {hz:.0f} Hz: {off:.2f} nats" for off, at, hz, name in sorted(places)
+    ]
+    tables = [
+        markdown_table(["", "clips", *FIGURES], lines),
+        markdown_table(["group", "semitones", "clips", *pitch], moves),
+        "\n".join(f"- {place}" for place in named[: -WORST - 1 : -1]),
+    ]
+    (folder / "figures.json").write_text(json.dumps({"copies": results, "shifts": shifts}, indent=1))
+    (folder / "table.md").write_text("\n\n".join(tables) + "\n")
+    print("\n\n".join(tables))
+
+
+def mean(rows: list[dict], name: str, decimals: int) -> str:
+    """Mean of a figure over the rows that have it."""
+    values = [r[name] for r in rows if r[name] is not None]
+    return f"{np.mean(values):.{decimals}f}" if values else "-"
+
+
+def worst(a: np.ndarray, b: np.ndarray, bandwidth: float) -> list[tuple[float, float, float]]:
+    """The quarter second whose mel is off most: by how much, at which second, around which Hz."""
+    import torch
+
+    from resing.audio.mel import log_mel, mel_centres
+    from resing.config import AudioConfig
+
+    config = AudioConfig()
+    off = mel_difference(a, b, bandwidth, everywhere=True)
+    frames = round(0.25 * RATE / HOP)
+    if len(off) <= frames:
+        return []
+    smooth = np.convolve(off, np.ones(frames) / frames, "valid")
+    at = int(np.argmax(smooth))
+    mels = [log_mel(torch.from_numpy(x.astype(np.float32))[None], config)[0].numpy() for x in (a, b)]
+    centres = mel_centres(config.n_mels, config.f_min, config.f_max)
+    heard = centres < 0.95 * bandwidth
+    gap = np.abs(mels[0] - mels[1])[heard, at : at + frames].mean(1)
+    return [(float(smooth[at]), (at + frames / 2) * HOP / RATE, float(centres[heard][np.argmax(gap)]))]
 
 
 if __name__ == "__main__":

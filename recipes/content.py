@@ -20,7 +20,7 @@ import numpy as np
 import soxr
 import torch
 import torch.nn.functional as F
-from corpus import Copies, Corpus, Sung
+from corpus import Corpus, Sung, Twins
 from run import begin, read_options, train_or_export
 from torch import Tensor, nn
 
@@ -86,7 +86,7 @@ class ContentTask:
         self.speaker_mean = self._speaker_means()
         phones = json.loads((corpus.folder / "phones.json").read_text())
         self.phones = np.memmap(corpus.folder / "phones.raw", np.int8, "r")
-        self.copies, self.sung = Copies(corpus), Sung(corpus)
+        self.copies, self.sung = Twins(corpus, "copies"), Sung(corpus)
         clips, self.held = corpus.split([c for c in corpus.clips if c["audio_16k"][1] >= 8000])
         self.copied = [c for c in clips if c in self.copies]
         self.by_source: dict[str, list[dict]] = {s: [c for c in clips if c["source"] == s] for s in SHARES}
@@ -171,14 +171,8 @@ class ContentTask:
 
     def _audio(self, clip: dict, start: int, need: int, heard: str) -> np.ndarray:
         where = start * UNIT_HOP, need * UNIT_HOP
-        if heard == "sung":
-            rows = self.sung.audio(clip, *where)
-        else:
-            rows = (
-                self.copies.get(clip, *where)
-                if heard == "copied"
-                else self.corpus.get(clip, "audio_16k", *where)
-            )
+        twins = {"sung": self.sung, "copied": self.copies}.get(heard)
+        rows = twins.get(clip, *where) if twins else self.corpus.get(clip, "audio_16k", *where)
         return rows.astype(np.float32) / 32768
 
     def _piece(

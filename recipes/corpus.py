@@ -110,54 +110,43 @@ class Corpus:
         ]
 
 
-class Copies:
-    """Recordings of the corpus sung by other voices (recipes/copies.py); none before there is a base.
+class Twins:
+    """Recordings of the corpus made anew, as int16; none before their recipe has run.
 
     Args:
-        corpus: whose recordings they copy.
+        corpus: whose recordings they are.
+        name: "copies", in other voices at 16 kHz (recipes/copies.py); "bent", at other pitches at 44.1 kHz
+            (recipes/bent.py); "sung", speech as singing at 16 kHz (recipes/sung.py).
     """
 
-    def __init__(self, corpus: Corpus) -> None:
-        about, self.where = corpus.folder / "copies.json", {}
+    def __init__(self, corpus: Corpus, name: str) -> None:
+        about, self.where = corpus.folder / f"{name}.json", {}
         if about.exists():
             offsets = json.loads(about.read_text())["offsets"]
             self.where = {c["file"]: o for c, o in zip(corpus.clips, offsets, strict=True) if o}
-            self.rows = np.memmap(corpus.folder / "copies.raw", np.int16, "r")
+            self.rows = np.memmap(corpus.folder / f"{name}.raw", np.int16, "r")
 
     def __contains__(self, clip: dict) -> bool:
         return clip["file"] in self.where
 
-    def get(self, clip: dict, start: int = 0, length: int | None = None) -> np.ndarray | None:
-        """Part of a clip's copy, int16 at 16 kHz and in sync with `audio_16k`; None where it has none."""
-        if clip not in self:
-            return None
-        offset, size = self.where[clip["file"]]
+    def get(self, clip: dict, start: int = 0, length: int | None = None) -> np.ndarray:
+        """Part of a clip's twin; KeyError where it has none."""
+        offset, size, *_ = self.where[clip["file"]]
         stop = size if length is None else min(start + length, size)
         return self.rows[offset + start : offset + stop]
 
 
-class Sung:
-    """Speech of the corpus as singing (recipes/sung.py); none before it is made.
+class Sung(Twins):
+    """Speech of the corpus as singing, and where each part of it was said.
 
     Args:
         corpus: whose recordings are sung.
     """
 
     def __init__(self, corpus: Corpus) -> None:
-        about, self.where = corpus.folder / "sung.json", {}
-        if about.exists():
-            offsets = json.loads(about.read_text())["offsets"]
-            self.where = {c["file"]: o for c, o in zip(corpus.clips, offsets, strict=True) if o}
-            self.rows = np.memmap(corpus.folder / "sung.raw", np.int16, "r")
+        super().__init__(corpus, "sung")
+        if self.where:
             self.places = np.memmap(corpus.folder / "sung_at.raw", np.float32, "r")
-
-    def __contains__(self, clip: dict) -> bool:
-        return clip["file"] in self.where
-
-    def audio(self, clip: dict, start: int, length: int) -> np.ndarray:
-        """Part of a clip's singing, int16 at 16 kHz."""
-        offset, size, _, _ = self.where[clip["file"]]
-        return self.rows[offset + start : offset + min(start + length, size)]
 
     def at(self, clip: dict) -> np.ndarray:
         """For each 20 ms of the singing the place in the original, in units."""

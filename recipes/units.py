@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from corpus import Copies, Corpus
+from corpus import Corpus, Twins
 
 from resing.features.content import ContentEncoder
 
@@ -23,11 +23,11 @@ WARPS = (1.0, 0.88, 1.14)
 
 
 @lru_cache(maxsize=1)
-def opened(folder: Path, encoder: Path) -> tuple[Corpus, Copies, ContentEncoder]:
+def opened(folder: Path, encoder: Path) -> tuple[Corpus, Twins, ContentEncoder]:
     """What a process hears with."""
     torch.set_num_threads(1)
     corpus = Corpus(folder)
-    return corpus, Copies(corpus), ContentEncoder.load(encoder)
+    return corpus, Twins(corpus, "copies"), ContentEncoder.load(encoder)
 
 
 @torch.inference_mode()
@@ -37,7 +37,7 @@ def hear(job: tuple[Path, Path, int]) -> np.ndarray:
     corpus, copies, encoder = opened(*where)
     clip = corpus.clips[number]
     audio = torch.from_numpy(corpus.get(clip, "audio_16k").astype(np.float32) / 32768)[None]
-    copy = copies.get(clip)
+    copy = copies.get(clip) if clip in copies else None
     with torch.autocast("cpu", dtype=torch.bfloat16):
         units = [encoder.units(audio, warp) for warp in WARPS]
         if copy is not None:

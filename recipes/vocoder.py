@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 import torch
-from corpus import Corpus
+from corpus import Corpus, Twins
 from run import begin, read_options, train_or_export
 from torch import Tensor
 
@@ -31,13 +31,18 @@ SHARES = {
 }
 OTHER_SHARE = 0.06
 FFT_SIZES = (256, 512, 1024, 2048, 4096)
+BENT = 0.5
+"""Share of the pieces whose mel is that of the recording moved to another pitch (recipes/bent.py)."""
+SILENCED = 0.15
+"""Share of the pieces with a stretch of digital silence."""
 CONTEXT = 4
 """Frames at each end whose audio is not judged: the network's context is cut there."""
 
 
 @dataclass
 class Batch:
-    """Audio (B, N), mel (B, M, T); f0 in Hz > 0, voiced, phase in cycles, (B, T); bandwidth in Hz (B,)."""
+    """Audio (B, N), mel (B, M, T) of it or of its twin at another pitch; f0 in Hz > 0, voiced, phase
+    in cycles (B, T), bandwidth in Hz (B,)."""
 
     audio: Tensor
     mel: Tensor
@@ -53,17 +58,19 @@ class VocoderTask:
     def __init__(self, corpus: Corpus, config: VocoderConfig, batch_size: int, frames: int) -> None:
         self.audio_config, self.config = AudioConfig(), config
         self.batch_size, self.frames = batch_size, frames
-        self.corpus = corpus
+        self.corpus, self.bent = corpus, Twins(corpus, "bent")
         clips = [c for c in corpus.clips if c["use"] == "train" and c["audio"][1] >= 8 * 512]
         self.clips, held = corpus.split(clips)
-        self.by_source: dict[str, list[dict]] = {}
-        for clip in self.clips:
-            source = clip["source"] if clip["source"] in SHARES else "other"
-            self.by_source.setdefault(source, []).append(clip)
-        self.lengths = {s: np.array([c["audio"][1] for c in cs], float) for s, cs in self.by_source.items()}
+        self.pools = {False: pools(self.clips), True: pools([c for c in self.clips if c in self.bent])}
         self.model, self.begun = build(config, self.audio_config), 0
         picks = np.random.default_rng(0)
-        self.held = self._collate([self._piece(held[i % len(held)], picks, 160, 1.0, 0.0) for i in range(24)])
+        self.held = {
+            kind: self._collate(
+                [self._piece(some[i % len(some)], picks, 160, 1.0, 0.0, kind == "bent") for i in range(24)]
+            )
+            for kind, some in (("plain", held), ("bent", [c for c in held if c in self.bent]))
+            if some
+        }
 
     def batch(self, random: Randomness) -> Batch:
         """Pieces drawn by source and length, a third of them resampled, all with random gain."""
@@ -71,12 +78,14 @@ class VocoderTask:
         pieces = []
         for _ in range(self.batch_size):
             source = random.numpy.choice(list(shares), p=np.array(list(shares.values())))
-            lengths = self.lengths[source]
-            clip = self.by_source[source][random.numpy.choice(len(lengths), p=lengths / lengths.sum())]
+            bent = source in self.pools[True] and random.numpy.random() < BENT
+            clips, by_length = self.pools[bent][source]
+            clip = clips[random.numpy.choice(len(clips), p=by_length)]
             ratio = 1.0
             if random.numpy.random() < 0.35:
                 ratio = float(np.exp(random.numpy.uniform(np.log(0.6), np.log(2.5))))
-            pieces.append(self._piece(clip, random.numpy, self.frames, ratio, random.numpy.uniform(-12, 6)))
+            gain_db = random.numpy.uniform(-12, 6)
+            pieces.append(self._piece(clip, random.numpy, self.frames, ratio, gain_db, bent))
         return self._collate(pieces)
 
     def loss(self, batch: Batch, random: Randomness) -> tuple[Tensor, dict[str, float]]:
@@ -85,11 +94,14 @@ class VocoderTask:
         return self._loss(self.model, batch, random.torch, [int(s) for s in sizes])
 
     def validate(self, model: torch.nn.Module) -> dict[str, float]:
-        """The same distances at all resolutions on held-out pieces."""
+        """The same distances at all resolutions on held-out pieces, by their own mel and by their twin's."""
         assert isinstance(model, SourceFilter)
-        noise = torch.Generator().manual_seed(1)
-        loss, figures = self._loss(model, self.held, noise, list(FFT_SIZES))
-        return {"score": float(loss), **figures}
+        found = {}
+        for kind, batch in self.held.items():
+            noise = torch.Generator().manual_seed(1)
+            loss, figures = self._loss(model, batch, noise, list(FFT_SIZES))
+            found |= {kind: float(loss)} | {f"{kind}_{name}": value for name, value in figures.items()}
+        return {"score": sum(found[kind] for kind in self.held), **found}
 
     def _loss(
         self, model: SourceFilter, batch: Batch, noise: torch.Generator, sizes: list[int]
@@ -110,7 +122,13 @@ class VocoderTask:
         return spectral + 0.5 * mel, {"spectral": float(spectral.detach()), "mel": float(mel.detach())}
 
     def _piece(
-        self, clip: dict, random: np.random.Generator, frames: int, ratio: float, gain_db: float
+        self,
+        clip: dict,
+        random: np.random.Generator,
+        frames: int,
+        ratio: float,
+        gain_db: float,
+        bent: bool,
     ) -> dict:
         config = self.audio_config
         hop = config.hop_length
@@ -119,17 +137,27 @@ class VocoderTask:
         start = int(random.integers(0, max(1, total - need)))
         audio = self.corpus.get(clip, "audio", start * hop, need * hop).astype(np.float32) / 32768
         f0 = self.corpus.get(clip, "f0", start, need)
+        heard = audio
+        if bent:
+            heard = self.bent.get(clip, start * hop, need * hop).astype(np.float32) / 32768
+            heard = heard * np.clip(np.std(audio) / (np.std(heard) + 1e-5), 0.3, 3.0)
         if ratio != 1.0:
-            audio = soxr.resample(audio, ratio * config.sample_rate, config.sample_rate)
+            audio, heard = (
+                soxr.resample(x, ratio * config.sample_rate, config.sample_rate) for x in (audio, heard)
+            )
             times = (np.arange(frames) + 0.5) * ratio - 0.5
             f0 = f0[np.minimum(np.round(times).astype(int), len(f0) - 1)] * ratio
-        audio = audio[: frames * hop]
-        audio = np.pad(audio, (0, frames * hop - len(audio)))
+        audio, heard = (np.pad(x[: frames * hop], (0, max(0, frames * hop - len(x)))) for x in (audio, heard))
         f0 = np.pad(f0[:frames], (0, max(0, frames - len(f0))))
-        gain = min(10 ** (gain_db / 20), 0.99 / (np.abs(audio).max() + 1e-5))
+        gain = np.full(frames * hop, min(10 ** (gain_db / 20), 0.99 / (np.abs(audio).max() + 1e-5)))
+        if random.random() < SILENCED:
+            first, behind = np.sort(random.integers(0, frames + 1, 2))
+            gain[first * hop : behind * hop] = 0.0
+            f0[first:behind] = 0.0
         filled = fill_unvoiced(f0)
         return {
             "audio": audio * gain,
+            "heard": heard * gain,
             "f0": filled,
             "voiced": f0 > 0,
             "phase": phase_at_frames(filled, config)[:-1],
@@ -140,10 +168,9 @@ class VocoderTask:
         def stack(name: str) -> Tensor:
             return torch.from_numpy(np.stack([np.asarray(p[name], np.float32) for p in pieces]))
 
-        audio = stack("audio")
         return Batch(
-            audio,
-            log_mel(audio, self.audio_config),
+            stack("audio"),
+            log_mel(stack("heard"), self.audio_config),
             stack("f0"),
             stack("voiced"),
             stack("phase"),
@@ -156,6 +183,15 @@ class VocoderTask:
         save_vocoder(
             path, self.model, self.config, self.audio_config, trained_on=sources, steps=self.begun + step
         )
+
+
+def pools(clips: list[dict]) -> dict[str, tuple[list[dict], np.ndarray]]:
+    """Clips by the source they are drawn for, each with its share of that source's length."""
+    by_source: dict[str, list[dict]] = {}
+    for clip in clips:
+        by_source.setdefault(clip["source"] if clip["source"] in SHARES else "other", []).append(clip)
+    lengths = {s: np.array([c["audio"][1] for c in cs], float) for s, cs in by_source.items()}
+    return {s: (cs, lengths[s] / lengths[s].sum()) for s, cs in by_source.items()}
 
 
 def main() -> None:

@@ -3,9 +3,9 @@
     python recipes/vocoder_last_stage.py --corpus CORPUS --start VOCODER --run RUN --steps 1500
     ... --export src/resing/weights/vocoder.safetensors
 
-A vocoder that only ever saw true mels turns the smoother predicted ones breathy. Half of each batch keeps the
-true mels. VOCODER is the run of a vocoder or its exported weights. Repeat it whenever the acoustic model
-changes; voices stay as they are.
+A vocoder that only ever saw true mels turns the smoother predicted ones breathy. Half of each batch stays
+what recipes/vocoder.py trains on. VOCODER is the run of a vocoder or its exported weights. Repeat it whenever
+the acoustic model changes; voices stay as they are.
 """
 
 from dataclasses import dataclass
@@ -54,22 +54,23 @@ class Pieces(BaseTask):
 
 
 class LastStageTask(VocoderTask):
-    """Copy-synthesis, half of it from predicted mels."""
+    """Half copy-synthesis, half singing from predicted mels."""
 
     def __init__(self, corpus: Corpus, config: VocoderConfig, batch_size: int, frames: int) -> None:
-        super().__init__(corpus, config, batch_size, frames)
+        super().__init__(corpus, config, batch_size // 2, frames)
         self.base = AcousticModel.load()
-        self.pieces = Pieces(corpus, self.base.config, batch_size, frames)
+        self.pieces = Pieces(corpus, self.base.config, batch_size // 2, frames)
 
     def batch(self, random: Randomness) -> Batch:
-        """True and predicted mels in turn."""
-        heard = self.pieces.heard(random)
+        """Copies, then what the acoustic model predicts."""
+        copied, heard = super().batch(random), self.pieces.heard(random)
         sung = heard.sung
-        predicted = self._predict(sung, heard.reference, random)
-        mel = torch.where(torch.arange(len(predicted))[:, None, None] % 2 == 0, predicted, sung.mel)
+        mel = self._predict(sung, heard.reference, random)
         phase = np.stack([phase_at_frames(f0.numpy(), self.audio_config)[:-1] for f0 in sung.f0])
+        phases = torch.from_numpy(phase.astype(np.float32))
+        predicted = Batch(heard.audio, mel, sung.f0, sung.voiced, phases, sung.bandwidth)
         return Batch(
-            heard.audio, mel, sung.f0, sung.voiced, torch.from_numpy(phase.astype(np.float32)), sung.bandwidth
+            *(torch.cat([a, b]) for a, b in zip(vars(copied).values(), vars(predicted).values(), strict=True))
         )
 
     @torch.no_grad()
@@ -92,7 +93,7 @@ def main() -> None:
     task = LastStageTask(Corpus(options.corpus), VocoderConfig(), options.batch_size, options.frames)
     task.begun = begin(task.model, options.start)
     loop = LoopConfig(
-        steps=options.steps, learning_rate=3e-4, ema_decay=0.995, cooldown=0.06, precision=options.precision,
+        steps=options.steps, learning_rate=6e-4, ema_decay=0.995, cooldown=0.3, precision=options.precision,
         checkpoint_every=100, validate_every=500,
     )  # fmt: skip
     train_or_export(task, options, loop, task.export)

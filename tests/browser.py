@@ -28,6 +28,8 @@ FLAGS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
     "--mute-audio",
+    "--use-fake-device-for-media-stream",  # a microphone that beeps
+    "--use-fake-ui-for-media-stream",
     "--remote-debugging-port=0",
 )
 WAIT_SECONDS = 60.0

@@ -7,6 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from resing import checkpoint as house_checkpoint
+from resing import hub
+from resing.nets.hubert import Hubert
+from resing.nets.nsf_hifigan import NSFHiFiGAN
+from resing.nets.rmvpe import Rmvpe
+
 FAMILIES: dict[str, dict[str, Any]] = {
     "44.1 kHz": {
         "audio_sample_rate": 44100,
@@ -122,3 +128,50 @@ def write_voice(folder: Path, config: dict[str, Any], seed: int = 0) -> tuple[Pa
     torch.save(checkpoint(config, seed), path)
     text.write_text(yaml(config))
     return path, text
+
+
+def bring(name: str, tensors: dict[str, Tensor], digest: str = "ab" * 32) -> None:
+    """Put a model among those that are here, as `resing models download` does."""
+    header = {
+        "source_sha256": digest,
+        "verified": False,
+        "content_hash": house_checkpoint.tensors_hash(tensors),
+    }
+    house_checkpoint.save(hub.folder() / f"{name}.safetensors", tensors, header)
+
+
+def contentvec(layers: int = 12, hidden: int = 128, projected: int = 256) -> dict[str, Tensor]:
+    """A small ContentVec under the published names, in half precision, weight norm in two parts."""
+    torch.manual_seed(1)
+    net = Hubert(16, hidden, 32, layers, projected)
+    stored = {n: t.detach().clone() for n, t in net.state_dict().items()}
+    place = stored.pop("encoder.pos_conv_embed.conv.weight")
+    stem = "encoder.pos_conv_embed.conv.parametrizations.weight"
+    stored[f"{stem}.original0"] = place.pow(2).sum((0, 1), keepdim=True).sqrt()
+    stored[f"{stem}.original1"] = 3.0 * place
+    stored["masked_spec_embed"] = torch.rand(hidden)
+    return {n: t.half() for n, t in stored.items()}
+
+
+def nsf(channels: int = 32, seed: int = 2) -> dict[str, Tensor]:
+    """An NSF-HiFiGAN generator under the published names, weight norm in two parts, with random weights."""
+    torch.manual_seed(seed)
+    stored: dict[str, Tensor] = {}
+    for name, tensor in NSFHiFiGAN(128, channels).state_dict().items():
+        stem, _, part = name.rpartition(".")
+        if part == "weight" and not stem.startswith(("noise_convs", "m_source")):
+            stored[f"{stem}.weight_g"] = tensor.pow(2).sum((1, 2), keepdim=True).sqrt()
+            stored[f"{stem}.weight_v"] = 2.0 * tensor
+        else:
+            stored[name] = tensor.clone()
+    return stored
+
+
+def rmvpe(seed: int = 3) -> dict[str, Tensor]:
+    """A small RMVPE under the published names, in half precision, that hears one of two notes."""
+    torch.manual_seed(seed)
+    net = Rmvpe(2, 1, 1, 8)
+    with torch.no_grad():
+        net.fc[1].bias.fill_(-12.0)
+        net.fc[1].bias[[140, 160]] = 2.0
+    return {n: t.half() if t.is_floating_point() else t for n, t in net.state_dict().items()}

@@ -5,7 +5,7 @@ import torch
 
 from resing.config import AudioConfig, ModelConfig
 from resing.errors import ConfigError
-from resing.synthesis.acoustic import AcousticModel, build, denormalise, normalise, save_base
+from resing.synthesis.acoustic import GUIDED_FRAMES, AcousticModel, build, denormalise, normalise, save_base
 from resing.training.acoustic import AcousticBatch, acoustic_loss, mel_mask
 from resing.training.loop import Randomness
 
@@ -130,3 +130,30 @@ def test_a_base_survives_the_disk(tmp_path) -> None:
         for m in (AcousticModel(net, config), again)
     )
     torch.testing.assert_close(a, b, atol=0.02, rtol=0.01)
+
+
+def test_guidance_goes_beyond_the_speaker_by_its_share_of_the_way_from_the_other() -> None:
+    torch.manual_seed(4)
+    config = tiny()
+    net = build(config, AUDIO)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    model = AcousticModel(net, config)
+    parts, other = score(120), torch.randn(1, 8)
+    settings = {"noise": torch.randn(1, 128, 120), "sampler": "heun", "steps": 1}
+    mine = model.sample(**parts, **settings)
+    guided = model.sample(**parts, **settings, away=other, guidance=0.5)
+    first, theirs = (
+        model.sample(**parts | {"speaker": who}, noise=settings["noise"], sampler="heun", steps=0)
+        for who in (parts["speaker"], other)
+    )
+    usual = (first - theirs)[..., 60 - GUIDED_FRAMES : 61 + GUIDED_FRAMES].mean(-1)
+    assert usual.abs().mean() > 0.1
+    torch.testing.assert_close(guided[..., 60], mine[..., 60] + 0.5 * usual, atol=1e-3, rtol=0)
+    assert torch.equal(model.sample(**parts, **settings, away=other, guidance=0.0), mine)
+    cut = {k: v[..., 8:112] if k != "speaker" else v for k, v in parts.items()}
+    window = {"noise": settings["noise"][..., 8:112], "sampler": "heun", "steps": 1}
+    reach = model.halo_frames("heun", 1)
+    inside = model.sample(**cut, **window, away=other, guidance=0.5)[..., reach:-reach]
+    torch.testing.assert_close(inside, guided[..., 8 + reach : 112 - reach], atol=1e-4, rtol=0)

@@ -115,7 +115,7 @@ class Custom:
     """A class that no voice needs."""
 
 
-SAFE = "torch does not read it safely"
+SAFE = "is not read safely by torch"
 RUNS = "asks to run"
 CORPUS: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
     "calls out at the top": (lambda p, c: saved(p, Evil(c)), f"{RUNS} posix.system"),
@@ -162,7 +162,7 @@ CORPUS: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
         lambda p, c: saved(p, dict.fromkeys(map(str, range(3000)), torch.ones(30_000))),
         "more tensors than the file has bytes",
     ),
-    "truncated": (lambda p, c: rezipped(p, lambda d: d[: len(d) // 2]), "torch does not read"),
+    "truncated": (lambda p, c: rezipped(p, lambda d: d[: len(d) // 2]), "not read safely by torch"),
     "overlapping entries": (lambda p, c: rezipped(p, overlapping), "overlap"),
     "a zip bomb": (lambda p, c: bomb(p), "compressed or encrypted"),
     "a zip without a pickle": (

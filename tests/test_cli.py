@@ -196,6 +196,9 @@ class FakeArranger:
     def __init__(self, voice: Any, song: SongOptions) -> None:
         self.voice, self.song = voice, song
 
+    def stages(self, *_: Any) -> dict[str, float]:
+        return {}
+
     def convert(self, source: Path, out: Path, options: ConvertOptions, *_: Any, **__: Any) -> Any:
         type(self).asked = (self.voice.card.name, source, out, options, self.song)
         if isinstance(self.outcome, BaseException):
@@ -211,7 +214,6 @@ def converter(voices: Path, monkeypatch: pytest.MonkeyPatch) -> type[FakeArrange
         vars(fake).update(what)
         monkeypatch.setitem(sys.modules, f"resing.{name}", fake)
     monkeypatch.setattr(cli_convert, "describe", lambda _: None)
-    monkeypatch.setattr(cli_convert, "_estimate", lambda *_: 0.0)
     monkeypatch.setattr(cli_convert, "_learn", lambda _: None)
     return fresh
 

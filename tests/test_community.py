@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from community import bring, contentvec, nsf
 from torch import Tensor, nn
 
-from resing import checkpoint, conversion, hub
+from resing import checkpoint, conversion
 from resing.audio import files
 from resing.config import AudioConfig, ConvertOptions
 from resing.conversion import Converter
@@ -27,12 +28,6 @@ from resing.voice import Voice
 pytestmark = pytest.mark.usefixtures("reader_in_process")
 AUDIO = AudioConfig()
 DEMO = Path(checkpoint.__file__).parent / "assets" / "demo_lead.ogg"
-
-
-def bring(name: str, tensors: dict[str, Tensor]) -> None:
-    """Put a model among those that are here, as `resing models download` does."""
-    header = {"source_sha256": "ab" * 32, "verified": False, "content_hash": checkpoint.tensors_hash(tensors)}
-    checkpoint.save(hub.folder() / f"{name}.safetensors", tensors, header)
 
 
 # -- stand-ins, built from torch's own layers, independently of the networks under test
@@ -89,33 +84,6 @@ def soft(seed: int = 0) -> tuple[SoftLayers, dict[str, Tensor]]:
             name = name.replace(ours, theirs)
         stored[f"module.{name}"] = tensor.detach().clone()
     return net, stored
-
-
-def contentvec(layers: int = 12, hidden: int = 128, projected: int = 256) -> dict[str, Tensor]:
-    """A small ContentVec under the published names, in half precision, weight norm in two parts."""
-    torch.manual_seed(1)
-    net = Hubert(16, hidden, 32, layers, projected)
-    stored = {n: t.detach().clone() for n, t in net.state_dict().items()}
-    place = stored.pop("encoder.pos_conv_embed.conv.weight")
-    stem = "encoder.pos_conv_embed.conv.parametrizations.weight"
-    stored[f"{stem}.original0"] = place.pow(2).sum((0, 1), keepdim=True).sqrt()
-    stored[f"{stem}.original1"] = 3.0 * place
-    stored["masked_spec_embed"] = torch.rand(hidden)
-    return {n: t.half() for n, t in stored.items()}
-
-
-def nsf(channels: int = 32, seed: int = 2) -> dict[str, Tensor]:
-    """An NSF-HiFiGAN generator under the published names, weight norm in two parts, with random weights."""
-    torch.manual_seed(seed)
-    stored: dict[str, Tensor] = {}
-    for name, tensor in NSFHiFiGAN(AUDIO.n_mels, channels).state_dict().items():
-        stem, _, part = name.rpartition(".")
-        if part == "weight" and not stem.startswith(("noise_convs", "m_source")):
-            stored[f"{stem}.weight_g"] = tensor.pow(2).sum((1, 2), keepdim=True).sqrt()
-            stored[f"{stem}.weight_v"] = 2.0 * tensor
-        else:
-            stored[name] = tensor.clone()
-    return stored
 
 
 # -- encoders
@@ -323,7 +291,7 @@ def test_windows_of_an_imported_voice_join_without_a_trace(
     bring("nsf-hifigan", nsf())
     converter, sound = Converter(voice), []
     for reaches in (8, 0):
-        monkeypatch.setattr(conversion, "IMPORTED_WINDOW_REACHES", reaches)
+        monkeypatch.setattr(conversion, "DIFF_SVC_WINDOW_REACHES", reaches)
         out = tmp_path / f"{reaches}.wav"
         converter.convert(song, out, ConvertOptions(steps=3, window_seconds=0.5))
         sound.append(next(iter(files.read_blocks(out, 44100, True)))[0])

@@ -1,5 +1,6 @@
 """A melody given back: it is sung as written, and only what changed is rendered again."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from resing.config import AudioConfig, ConvertOptions, ModelConfig
 from resing.conversion import Converter
 from resing.conversion_record import ConversionRecord
 from resing.errors import ConfigError
-from resing.features import content, extract
+from resing.features import content, f0
 from resing.features.content import ContentConfig, ContentEncoder
 from resing.features.f0 import swift_frames
 from resing.pitch_file import read_pitch
@@ -214,7 +215,8 @@ def test_a_take_too_large_for_the_cache_is_not_kept(converter, song, tmp_path, m
 
 def test_a_song_is_heard_once(converter, song, tmp_path, monkeypatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(extract.f0, "swift_frames", lambda *a: calls.append(1) or swift_frames(*a))
+    counted = dataclasses.replace(f0.SWIFT, hear=lambda *a: calls.append(1) or swift_frames(*a))
+    monkeypatch.setattr(f0, "SWIFT", counted)
     for name, seed in (("a.wav", 0), ("b.wav", 1)):
         converter.convert(song, tmp_path / name, OPTIONS.model_copy(update={"seed": seed}))
     heard = len(calls)

@@ -10,11 +10,13 @@ import pytest
 import soundfile
 
 from resing import cache, conversion_reopen, pitch
+from resing.cli import run
 from resing.cli_told import retake_text
 from resing.config import ConvertOptions
 from resing.conversion import Converter
 from resing.conversion_melody import Score, arrange
 from resing.conversion_retakes import FADE_FRAMES, Rendering, Retake, Settled
+from resing.errors import AudioError
 from resing.features.extract import extract_recording, open_recording
 from resing.song.arrange import repeat
 
@@ -140,6 +142,28 @@ def test_phrases_known_before_are_laid_and_not_judged(rendering, audio) -> None:
     assert Settled.of(asdict(Settled(None, kept))) == Settled(None, kept)
 
 
+def test_a_phrase_is_sung_anew_because_somebody_wants_it(rendering, audio) -> None:
+    sings = Sings(audio, {(0, 4): 0.0, (1000, 4): 0.1}, FIRST, SECOND)
+    made = rendering(sings)
+    kept = made.sing_again()
+    again = rendering(sings)
+    anew = again.sing_anew((SECOND[0] + 0.3, SECOND[1]), kept)
+    assert anew[0] == kept[0] and (anew[1].start_frame, anew[1].stop_frame) == (
+        kept[1].start_frame,
+        kept[1].stop_frame,
+    )
+    assert anew[1].replaced and (anew[1].tries, anew[1].seed, anew[1].steps) == (2, 1000, 4)
+    assert anew[1].weak_seconds == 0.0 < anew[1].left_seconds  # worse than before, and still put in
+    differs = np.flatnonzero(sound(again) != sound(made))
+    assert differs.min() >= anew[1].start_frame * HOP and differs.max() < anew[1].stop_frame * HOP
+    laid = rendering(sings)
+    laid.lay(anew)
+    np.testing.assert_array_equal(sound(laid), sound(again))
+    assert again.sing_anew(SECOND, anew)[1].seed == 2000
+    with pytest.raises(AudioError, match=r"nothing is sung from 0\.0 to 0\.2 s"):
+        again.sing_anew((0.0, 0.2), kept)
+
+
 def test_changed_phrases_are_forgotten(rendering, audio) -> None:
     kept = rendering(Sings(audio, {(0, 4): 0.0}, FIRST, SECOND)).sing_again()
     changed = np.zeros(1000, bool)
@@ -193,6 +217,32 @@ def test_a_conversion_repeats_its_choices(tiny_converter, breathy, song, tmp_pat
     np.testing.assert_array_equal(read(tmp_path / "a.flac"), read(tmp_path / "b.flac"))
 
 
+def test_an_output_is_made_again_with_another_take_of_a_phrase(
+    tiny_converter, breathy, song, tmp_path
+) -> None:
+    tiny_converter.keeps = True
+    record = tiny_converter.convert(song, tmp_path / "a.flac", OPTIONS)
+    breathy.breath[1000, 4] = 0.001
+    breathy.calls.clear()
+    place = (SECOND[0] + 0.1, SECOND[1] - 0.1)
+    made = repeat(tmp_path / "a.flac.json", tmp_path / "b.flac", tiny_converter, anew=place)
+    assert made.sung_seconds == 0.0 and len(breathy.calls) == 3  # what was kept, and the new take
+    assert made.retakes[0] == record.retakes[0] and made.retakes[1]["seed"] == 1000
+    before, after = read(tmp_path / "a.flac"), read(tmp_path / "b.flac")
+    start, stop = (round(RATE * made.retakes[1][edge]) for edge in ("start_seconds", "end_seconds"))
+    differs = np.flatnonzero(before != after)
+    margin = 0.3 * RATE  # the gain that follows loudness looks so far
+    assert start - margin < differs.min() and differs.max() < stop + margin
+    breathy.calls.clear()
+    tiny_converter.keeps = False
+    repeat(tmp_path / "b.flac.json", tmp_path / "c.flac", tiny_converter)
+    assert len(breathy.calls) == 3 and np.array_equal(after, read(tmp_path / "c.flac"))
+    tiny_converter.keeps = True
+    again = tiny_converter.convert(song, tmp_path / "d.flac", OPTIONS)  # as at first, from what was kept
+    assert again.sung_seconds == 0.0 and again.retakes == record.retakes
+    assert np.array_equal(before, read(tmp_path / "d.flac"))
+
+
 def test_an_edited_melody_keeps_the_other_phrases(tiny_converter, breathy, song, tmp_path) -> None:
     options = OPTIONS.model_copy(update={"window_seconds": 0.5})
     first = tiny_converter.convert(song, tmp_path / "a.flac", options, pitch_out=tmp_path / "p.csv")
@@ -215,3 +265,20 @@ def test_a_retake_is_told_in_a_line() -> None:
     assert told == "0:41-0:44 tried again 3 times: breathy for 1.2 s, now 0.4 s; HNR 8.1 -> 12.4 dB"
     same = replace(retake, replaced=False, tries=1, fault="rough")
     assert retake_text(asdict(same)) == "0:41-0:44 tried again once: rough for 1.2 s, no better"
+
+
+def test_a_place_to_be_sung_anew_is_read_from_the_command_line(monkeypatch, capsys) -> None:
+    asked = []
+
+    def made(*given: object, anew: tuple[float, float] | None) -> None:
+        asked.append(anew)
+        raise AudioError("enough")
+
+    monkeypatch.setattr("resing.song.arrange.repeat", made)
+    for text in ("1:12-1:15.5", "3-4"):
+        assert run(["repeat", "a.json", "-o", "b.flac", "--anew", text]) == 2
+    assert asked == [(72.0, 75.5), (3.0, 4.0)]
+    for text in ("1:12", "4-3", "x-y"):
+        assert run(["repeat", "a.json", "-o", "b.flac", "--anew", text]) == 2
+        assert "expected a place in the song such as 1:12-1:15" in capsys.readouterr().err
+    assert len(asked) == 2

@@ -7,25 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_installation import AUDIO, MODEL, install, sing_recordings
 
 from resing import checkpoint
-from resing import voice as library
-from resing.audio import files
-from resing.config import AudioConfig, FeaturesConfig, ModelConfig, TrainingConfig
+from resing.config import FeaturesConfig, TrainingConfig
 from resing.errors import ConfigError, DatasetError, VoiceError
-from resing.features import content
-from resing.synthesis import acoustic, vocoder
+from resing.synthesis import acoustic
+from resing.synthesis.acoustic import mean_speaker
 from resing.training import selection
-from resing.training.create import VoiceFacts, create_voice, resume, runs_folder, train_voice
+from resing.training.create import VoiceFacts, best_so_far, create_voice, resume, runs_folder, train_voice
 from resing.training.dataset import Piece, VoiceData
 from resing.training.doctor import DatasetReport
 from resing.training.loop import Randomness
 from resing.training.prepare import Update, prepare
-from resing.training.task import VoiceNet, VoiceTask, mean_speaker
+from resing.training.task import VoiceNet, VoiceTask
 from resing.voice import Voice
 
-AUDIO = AudioConfig()
-MODEL = ModelConfig(n_units=4, hidden=8, decoder_layers=1, denoiser_layers=1, speaker_dim=6, adapter_rank=2)
 TRAINING = TrainingConfig(steps=6, batch_size=2, segment_frames=32, checkpoint_every=3, validate_every=3)
 FACTS = {"licence": "private", "consent": "nobody sings here"}
 
@@ -33,19 +30,7 @@ FACTS = {"licence": "private", "consent": "nobody sings here"}
 @pytest.fixture(autouse=True)
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tiny random installation, and folders of its own."""
-    weights = tmp_path / "weights"
-    for module, name in ((acoustic, "base"), (content, "content"), (vocoder, "vocoder")):
-        monkeypatch.setattr(module, "EMBEDDED", weights / f"{name}.safetensors")
-    monkeypatch.setattr(library, "SHIPPED", weights / "voices")
-    monkeypatch.setenv("RESING_HOME", str(tmp_path / "home"))
-    torch.manual_seed(1)
-    strangers = torch.randn(2, MODEL.speaker_dim), torch.tensor([200.0, 0.0])
-    base = acoustic.AcousticModel(acoustic.build(MODEL, AUDIO), MODEL, strangers=strangers)
-    acoustic.save_base(acoustic.EMBEDDED, base, AUDIO)
-    small = content.ContentConfig(hidden=8, layers=1, n_units=4)
-    content.save_content(content.EMBEDDED, content.build(small), small)
-    thin = vocoder.VocoderConfig(hidden=8, layers=1)
-    vocoder.save_vocoder(vocoder.EMBEDDED, vocoder.build(thin, AUDIO), thin, AUDIO)
+    install(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -53,9 +38,7 @@ def recordings(tmp_path: Path, sung_phrase: Callable[..., np.ndarray]) -> Path:
     """Half a minute of a synthetic singer."""
     folder = tmp_path / "recordings"
     folder.mkdir()
-    for number, root in enumerate((196.0, 220.0)):
-        notes = [(root * 2 ** (step / 12), 0.9) for step in (0, 2, 4, 5, 7, 9, 11, 12)] + [(0.0, 0.7)]
-        files.write(folder / f"{number}.wav", sung_phrase(notes * 2)[None], AUDIO.sample_rate)
+    sing_recordings(folder, sung_phrase)
     return folder
 
 
@@ -253,6 +236,9 @@ def test_raising_from_progress_cancels_and_resume_goes_on(recordings: Path):
 
     with pytest.raises(EnoughError):
         create_voice("ada", recordings, training=TRAINING, progress=cancel, **FACTS)
+    voice, step = best_so_far(runs_folder() / "ada")  # can be heard while it is in the making
+    assert step == 3 and voice.card.name == "ada" and voice.card.training == {"step": 3}
+    assert best_so_far(runs_folder() / "eve") is None
     with pytest.raises(VoiceError, match="no voice named"):
         Voice.load("ada")
     told: list[Update] = []

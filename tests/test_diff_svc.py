@@ -281,7 +281,7 @@ def test_an_imported_voice_is_saved_and_opened(family: str, tmp_path: Path):
     assert card.training["sha256"] == checkpoint.file_hash(tmp_path / "given" / "model_ckpt_steps_88000.ckpt")
     assert card.training["family"] == family and card.training["steps"] == 88000
     assert "whose recordings" in str(card.training["unknown"])
-    assert opened.full and opened.imported == voice.imported
+    assert opened.full and opened.diff_svc == voice.diff_svc
     units, f0 = fixed_features(30, 18)
     sing = {"sampler": "plms", "steps": 3}
     assert torch.equal(

@@ -333,8 +333,8 @@ def test_commands(server: Server, model: Model, capsys: pytest.CaptureFixture[st
     assert record["here"] and record["verified"] and record["source_sha256"] == DIGEST
     assert cli.run(["models", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert [one["here"] for one in listed] == [True, False, False]
-    assert listed[2]["sha256"] is None and listed[2]["non_commercial"]
+    assert [one["here"] for one in listed] == [True, False, False, False]
+    assert listed[-1]["sha256"] is None and listed[-1]["non_commercial"]
     assert cli.run(["models", "list"]) == 0
     assert "unknown" in capsys.readouterr().out
     assert cli.run(["models", "verify"]) == 0

@@ -220,11 +220,15 @@ def test_training_refuses_other_settings_or_another_encoder(folder: Path, encode
         VoiceData.load(dataset, AUDIO, FeaturesConfig(), "tiny-1")
 
 
-def test_perturbed_units_keep_the_time_of_what_is_sung(phrase: np.ndarray):
+@pytest.mark.parametrize("warping", [True, False])
+def test_perturbed_units_keep_the_time_of_what_is_sung(warping: bool, phrase: np.ndarray):
     class Loudness:
         """Stands for an encoder: one unit, the log energy of each 20 ms."""
 
+        warps = warping
+
         def __call__(self, audio: np.ndarray, warp: float = 1.0) -> np.ndarray:
+            assert warping or warp == 1.0
             frames = np.pad(audio, (0, -len(audio) % content.UNIT_HOP)).reshape(-1, content.UNIT_HOP)
             return np.log10(np.square(frames).mean(1, keepdims=True).T + 1e-6).astype(np.float32)
 

@@ -168,27 +168,14 @@ def test_parallels_are_unheard_singers_in_the_key_of_the_recording(parallels: Mo
 # ---- words ----
 
 
-def test_phones_stand_where_they_were_commanded(words: ModuleType):
-    segments = [["", 0, 4], ["s", 4, 2], ["a", 6, 8]]
-    found = words.phones_at(segments, 20)  # edges at 0.1, 0.15 and 0.35 s; units every 0.02 s
-    assert found.tolist() == [""] * 5 + ["s"] * 3 + ["a"] * 10 + [""] * 2
-
-
-def test_the_probe_learns_what_can_be_told_apart(words: ModuleType):
-    rng = np.random.default_rng(0)
-    centres = np.eye(3, 8, dtype=np.float32) * 4
-    units, phones = np.repeat(centres, 50, axis=0), np.repeat(["a", "i", "s"], 50)
-    probe = words.fit_probe(units + rng.normal(size=units.shape).astype(np.float32), phones)
-    probabilities = probe(centres.T)
-    assert probabilities.shape == (3, 3) and np.allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
-    assert probabilities.argmax(axis=1).tolist() == [0, 1, 2] and probabilities.max(axis=1).min() > 0.9
-
-
 def test_each_recogniser_judges_what_it_understands(
     words: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     said = {"lang": "en", "text": "abcd", "source_cer": 0.1, "use": "dev-test", "file": "one/par000_en"}
     (tmp_path / "kokoro_sung").mkdir()
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "par000_en.opus").write_bytes(b"sound")
+    monkeypatch.setenv("RESING_HOME", str(tmp_path / "home"))
     (tmp_path / "kokoro_sung" / "alignment.jsonl").write_text(json.dumps(said), encoding="utf-8")
     monkeypatch.setattr(words, "error_rate", lambda reference, heard: 1 - len(heard) / len(reference))
     heard: list[float] = []
@@ -202,16 +189,16 @@ def test_each_recogniser_judges_what_it_understands(
     def clip(letters: int) -> SimpleNamespace:
         return SimpleNamespace(path=tmp_path / "one" / "par000_en.opus", audio_16k=np.array([letters]))
 
-    kept = tmp_path / "kept.json"
-    judge = words.Words(tmp_path, SimpleNamespace(recognisers=recognisers), kept)
+    judge = words.Words(tmp_path, SimpleNamespace(recognisers=recognisers))
     assert judge.judge(clip(4), clip(2)) == {"source_cer": 0.0, "heard": "ab", "output_cer": 0.5}
     assert judge.judge(clip(4), clip(1))["output_cer"] == 0.75
     assert heard == [4.0, 2.0, 1.0]
     assert judge.judge(clip(4), clip(2), "_deaf") == {}
-    again = words.Words(tmp_path, SimpleNamespace(recognisers=recognisers), kept)
+    again = words.Words(tmp_path, SimpleNamespace(recognisers=recognisers))
     again.judge(clip(4), clip(3))
     assert heard[3:] == [3.0]
-    assert judge.rates_of((Path("one/par000_en.opus"), Path("two/solo001_en.opus"))) == {
+    monkeypatch.setattr(words, "Heard", lambda path, ears: clip(4))
+    assert judge.rates_of((tmp_path / "one" / "par000_en.opus", Path("two/solo001_en.opus"))) == {
         "output_cer": 0.1,
         "output_cer_deaf": None,
         "output_cer_other": None,
@@ -221,3 +208,46 @@ def test_each_recogniser_judges_what_it_understands(
 def test_vosk_knows_english_only(script: Callable[[str], ModuleType]):
     ears = script("benchmarks/ears.py")
     assert ears.Vosk(Path("nowhere")).words(np.zeros(16000, np.float32), "es") is None
+
+
+# ---- targets ----
+
+
+def test_a_target_is_the_same_when_remembered(
+    script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    targets = script("benchmarks/targets.py")
+    monkeypatch.setenv("RESING_HOME", str(tmp_path / "home"))
+    (tmp_path / "one.opus").write_bytes(b"sound")
+    quality, paths = {"hnr_db": 20.0, "cpp_db": None}, (tmp_path / "one.opus",)
+    spectrum = np.arange(3.0), np.arange(3.0) + 1.0
+    made = targets.Target(
+        70.0,
+        {"": np.ones(4)},
+        {"": 0.9},
+        spectrum,
+        12000.0,
+        220.0,
+        quality,
+        {},
+        frozenset({"kumi_A3"}),
+        paths,
+    )
+    heard: list[int] = []
+    monkeypatch.setattr(targets, "listen_to_target", lambda *_: heard.append(1) or made)
+    rows, ears = [{"file": "one.opus"}], SimpleNamespace(embedders={"": None})
+    first, again = (targets.remembered_target(rows, tmp_path, ears) for _ in range(2))
+    assert heard == [1] and first is made
+    assert again.summary() == made.summary() and again.speakers == made.speakers and again.clips == paths
+    assert np.array_equal(again.centroids[""], made.centroids[""])
+    assert all(np.array_equal(a, b) for a, b in zip(again.spectrum, spectrum, strict=True))
+    (tmp_path / "one.opus").write_bytes(b"other sound")
+    targets.remembered_target(rows, tmp_path, ears)
+    assert heard == [1, 1]
+
+
+def test_damage_is_counted_by_kind(quality: ModuleType):
+    rows = [row(damaged=["click", "timing"], lag_ms=4.0), row(damaged=[], lag_ms=2.0), row()]
+    kumi = quality.summarise(judged(*rows))["kumi"]
+    assert (kumi["damaged_click"], kumi["damaged_timing"], kumi["damaged_dip"]) == (0.5, 0.5, 0.0)
+    assert kumi["lag_ms"] == 3.0

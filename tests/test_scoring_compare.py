@@ -89,14 +89,19 @@ def test_less_is_better_where_it_is_an_error():
 
 
 def same(name: str, voice: str | None = "kumi", **changed: list[float | None]) -> Scorecard:
-    return card(name, voice, **({"similarity": [0.9] * 8, "hnr_db": [20.0] * 8} | changed))
+    known = {"similarity": [0.9] * 8, "hnr_db": [20.0] * 8, "phone_distance": [15.0] * 8}
+    return card(name, voice, **(known | changed))
 
 
-def test_no_difference_needs_voice_and_tone():
+def test_no_difference_needs_voice_tone_and_words():
     found = compare.compare_cards(same("a"), same("b"))
     assert found.better == "same"
     assert found.verdict.startswith("No difference: neither loses 0.01 of likeness")
-    assert "words" in found.verdict
+    assert "2 % of vowels and consonants heard otherwise. Nobody listened for the words" in found.verdict
+    deaf = compare.compare_cards(same("a", phone_distance=[None] * 8), same("b"))
+    assert deaf.better == "unsure" and "0 phrases" in deaf.verdict
+    mumbled = compare.compare_cards(same("a"), same("b", phone_distance=[19.0] * 8))
+    assert mumbled.better == "a" and "vowels and consonants heard otherwise by 4 %" in mumbled.verdict
     blind = compare.compare_cards(same("a", similarity=[None] * 8), same("b"))
     assert blind.better == "unsure" and "0 phrases" in blind.verdict
     nobody = compare.compare_cards(same("a", None, similarity=[None] * 8), same("b", None))
@@ -106,6 +111,7 @@ def test_no_difference_needs_voice_and_tone():
 def test_words_count_where_they_were_heard():
     silent = compare.compare_cards(same("a", words_cer=[20.0] * 8), same("b", words_cer=[20.5] * 8))
     assert silent.better == "same" and "2 % of letters misheard" in silent.verdict
+    assert "vowels" not in silent.verdict and "Nobody" not in silent.verdict
     wrong = compare.compare_cards(same("a", words_cer=[20.0] * 8), same("b", words_cer=[50.0] * 8))
     assert wrong.better == "a" and "letters misheard by 30 %" in wrong.verdict
     loose = [20.0, 60.0] * 4
@@ -121,8 +127,8 @@ def test_a_loss_that_is_not_excluded_is_no_equality():
 
 
 def test_few_phrases_tell_nothing():
-    a = card("a", similarity=[0.9] * 3, hnr_db=[20.0] * 3)
-    b = card("b", similarity=[0.9] * 3, hnr_db=[26.0] * 3)
+    a = card("a", similarity=[0.9] * 3, hnr_db=[20.0] * 3, phone_distance=[15.0] * 3)
+    b = card("b", similarity=[0.9] * 3, hnr_db=[26.0] * 3, phone_distance=[15.0] * 3)
     found = compare.compare_cards(a, b)
     assert found.better == "unsure" and "3 phrases" in found.verdict
 

@@ -9,11 +9,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-import damage
 import faults
-from damage import Sound, detect, fired
+import sung
 
 from resing.scoring import artefacts, seams, timing
+from resing.scoring.card import Figure
+from resing.scoring.clip import Clip
 from resing.scoring.melody import Pitch
 from resing.scoring.places import around, places
 
@@ -80,23 +81,22 @@ def sing(
     return out
 
 
-@cache
-def source() -> Sound:
-    return Sound(sing(196.0, 1.0, 5.5, 0.0, 0.0, 1), RATE)
+def clip(audio: np.ndarray) -> Clip:
+    return Clip("song", audio.astype(np.float32), RATE)
 
 
 @cache
-def other() -> Sound:
+def source() -> Clip:
+    return clip(sing(196.0, 1.0, 5.5, 0.0, 0.0, 1))
+
+
+@cache
+def other() -> Clip:
     """Another singer: two semitones higher, a smaller throat, another vibrato, up to 5 ms off."""
-    return Sound(sing(196.0 * 2 ** (TRANSPOSE / 12), 1.12, 5.1, 2.0, 0.005, 2), RATE)
+    return clip(sing(196.0 * 2 ** (TRANSPOSE / 12), 1.12, 5.1, 2.0, 0.005, 2))
 
 
-@cache
-def same() -> Sound:
-    return Sound(source().audio, RATE)
-
-
-VOICES = {"itself": (same, 0.0), "another voice": (other, TRANSPOSE)}
+VOICES = {"itself": (source, 0.0), "another voice": (other, TRANSPOSE)}
 
 
 def moments() -> np.ndarray:
@@ -107,25 +107,30 @@ def moments() -> np.ndarray:
     )
 
 
-def readings(change, voice: str, at: np.ndarray | None = None) -> damage.Readings:
-    """What the detectors say of a changed output against the source."""
+class Placed(sung.Case):
+    """A case whose moments are the middles of its notes."""
+
+    moments = moments()  # type: ignore[assignment]
+
+
+def flagged(change: sung.Change, voice: str, *names: str) -> dict[str, Figure]:
+    """The figures that are beyond their limits in a changed output; with names only those are measured."""
     output, transpose = VOICES[voice][0](), VOICES[voice][1]
-    audio = change(output.audio, RATE, np.random.default_rng(3), moments() if at is None else at)
-    return detect(source(), Sound(audio, RATE), transpose)
+    pair = Placed(source(), output, transpose).changed(change, 3)
+    found = sung.figures_of(pair, names=names)
+    return {name: figure for name, figure in found.items() if figure.flagged}
 
 
 @pytest.mark.parametrize("name", faults.FAULTS)
 def test_every_fault_in_another_voice_fires_its_own_detector(name):
     fault, detectors = faults.FAULTS[name]
-    found = readings(fault, "another voice")
-    assert fired(found) & set(detectors), found
+    assert set(flagged(fault, "another voice", *detectors)) & set(detectors)
 
 
 @pytest.mark.parametrize("voice", VOICES)
 @pytest.mark.parametrize("name", faults.HARMLESS)
 def test_no_harmless_change_fires_any_detector(name, voice):
-    found = readings(faults.HARMLESS[name], voice)
-    assert fired(found) == set(), {key: found[key] for key in fired(found)}
+    assert flagged(faults.HARMLESS[name], voice) == {}
 
 
 def test_faults_of_a_moment_are_found_where_they_are():
@@ -147,7 +152,7 @@ def test_faults_of_a_moment_are_found_where_they_are():
 
 
 def test_a_jump_is_found_where_it_is_by_its_share_of_the_period():
-    audio, at = source().hearing.astype(np.float64), float(moments()[2])
+    audio, at = source().audio_16k.astype(np.float64), float(moments()[2])
     size = 5 / 4 * 16000 / (196.0 * 2 ** (7 / 12))  # a period and a quarter
     cut = round(at * 16000)
     jumped = np.concatenate([audio[:cut], audio[cut + round(size) :]])

@@ -163,12 +163,13 @@ def test_flagged_figures_are_marked_in_words(made: Made):
     page = outline(made)
     rows = re.findall(r"<tr role=\"row\".*?</tr>", made.page.read_text(encoding="utf-8"), re.S)[1:]
     assert [("beyond its limit" in row, "flagged" in row) for row in rows] == [
-        (False, False),
         (True, True),
         (False, False),
+        (False, False),
     ]
-    assert "not measured" in rows[2] and "needs a recogniser" in rows[2]
-    assert "4.13\u00a0cents" in rows[0] and "\u2264 10" in rows[0] and "fine" in rows[0]
+    assert "not measured" in rows[2] and "Needs a recogniser." in rows[2]
+    assert "4.13\u00a0cents" in rows[1] and "\u2264 10" in rows[1] and "fine" in rows[1]
+    assert "The same for an everyday note" in rows[1]
     assert "1 of 2 figures beyond their limits, 3 places to listen to." in page.text["p"]
 
 

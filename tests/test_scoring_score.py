@@ -23,9 +23,10 @@ RATE = 44100
 MELODY = [(0.0, 0.2), (330.0, 0.9), (0.0, 0.4), (440.0, 0.9), (0.0, 0.4), (392.0, 0.6), (294.0, 0.7)]
 SPEC = """
 similarity_of_ceiling leak_margin f0_rmse_cents f0_median_cents coverage f0_correlation gross_share
-octave_share voicing_error units_distance hnr_db_change cpp_ratio worst_band_db silence_floor_db
-loudness_change_lu clipped_runs true_peak_dbtp length_difference_samples lag_ms drift_ms_per_minute
-clicks_ratio dips_db not_finite words_cer
+octave_share voicing_error units_distance phone_distance hnr_db_change cpp_ratio worst_band_db
+silence_floor_db loudness_change_lu clipped_runs true_peak_dbtp length_difference_samples lag_ms
+drift_ms_per_minute clicks_ratio dips_db not_finite words_cer
+opinion_change
 """
 
 Singer = Callable[..., np.ndarray]
@@ -76,7 +77,8 @@ def flagged(card: Scorecard) -> set[str]:
 
 def test_a_song_against_itself_has_no_fault(song: Path):
     card = score(song, song)
-    for name in ("f0_rmse_cents", "f0_median_cents", "gross_share", "octave_share", "units_distance"):
+    zero = "f0_rmse_cents f0_median_cents gross_share octave_share units_distance phone_distance"
+    for name in zero.split():
         assert card.figure(name).value == pytest.approx(0.0, abs=1e-3), name
     assert card.figure("coverage").value == pytest.approx(1.0)
     assert card.figure("cpp_ratio").value == pytest.approx(1.0)
@@ -93,7 +95,8 @@ def test_every_figure_of_the_scorecard_is_there_or_says_what_it_needs(song: Path
     for figure in card.figures:
         assert figure.heading and (figure.value is not None or figure.note), figure
     assert "--voice" in card.figure("leak_margin").note
-    assert "recogniser" in card.figure("words_cer").note
+    for name in ("words_cer", "opinion_change"):
+        assert "needs more than the base install: scripts/judge-env" in card.figure(name).note
     assert json.loads(json.dumps(asdict(card)))["figures"][0]["name"] == names[0]
     with pytest.raises(KeyError):
         card.figure("beauty")
@@ -329,7 +332,7 @@ def test_progress_is_told_and_may_cancel(song: Path):
         (None, 15.0, "<= 15"),
         (0.8, 1.5, "0.8 to 1.5"),
         (0.0, 0.0, "0"),
-        (None, -42.1581, "<= -42.16"),
+        (None, -42.1581, "<= -42.2"),
     ],
 )
 def test_limits_in_figures(low: float | None, high: float | None, text: str):
@@ -337,7 +340,7 @@ def test_limits_in_figures(low: float | None, high: float | None, text: str):
 
 
 def test_a_figure_is_flagged_beyond_its_limits():
-    assert row("coverage", 0.89).flagged and not row("coverage", 0.9).flagged
+    assert row("coverage", 0.74).flagged and not row("coverage", 0.75).flagged
     assert row("cpp_ratio", 1.6).flagged and row("cpp_ratio", 0.7).flagged
     assert row("silence_floor_db", -40.0, limits=(None, -45.0)).flagged
     assert not row("coverage", None).flagged and row("hnr_db", 3.0).limit == ""

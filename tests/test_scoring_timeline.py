@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from resing.scoring import timeline
+from resing.scoring.artefacts import LIMITS
 from resing.scoring.card import KINDS, Finding, Scorecard
 from resing.scoring.clip import Clip
-from resing.scoring.figures import Voices
+from resing.scoring.figures import ROWS, Voices
+from resing.scoring.metrics import CONFIDENT, FRAME_SECONDS
 from resing.scoring.pair import Pair
 from resing.scoring.score import score_pair
 from resing.scoring.target import Target
-from resing.scoring.wording import TEXTS, Heard, Note, moved_text
+from resing.scoring.wording import MEANINGS, TEXTS, Heard, Note, moved_text
 
 RATE = 44100
 MELODY = [(0.0, 0.2), (330.0, 1.5), (0.0, 0.5), (440.0, 1.5), (0.0, 0.5), (392.0, 1.5), (0.0, 0.3)]
@@ -54,6 +56,20 @@ def sung(sung_phrase: Singer, factor: float) -> np.ndarray:
 
 def stretch(start: float, end: float) -> slice:
     return slice(round(start * RATE), round(end * RATE))
+
+
+# -- slips of the tracker
+
+
+@pytest.mark.parametrize(("frames", "cents"), [(1, 0.0), (3, 1200.0)])
+def test_a_lone_frame_an_octave_off_is_a_slip_of_the_tracker(source: Clip, frames: int, cents: float):
+    output = Clip("out", source.raw, RATE)
+    f0, sure = source.swift.copy()
+    first = round(sum(SECOND) / 2 / FRAME_SECONDS)
+    assert (sure[first : first + frames] >= CONFIDENT).all()
+    f0[first : first + frames] *= 2.0
+    output.__dict__["swift"] = np.stack([f0, sure])
+    assert np.nanmax(np.abs(Pair(source, output, 0.0).cents)) == pytest.approx(cents, abs=0.1)
 
 
 # -- injected damage
@@ -252,6 +268,27 @@ def test_a_note_that_is_kept_is_told_but_is_no_fault(source: Clip):
         "the note A4 is outside this voice's range and is sung all the same"
     ]
     assert findings[0].severity == timeline.LEAST_SEVERITY
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit"),
+    [
+        ("missing", "missing_seconds"),
+        ("click", "clicks_ratio"),
+        ("dip", "dips_db"),
+        ("step", "steps_db"),
+        ("jump", "jumps_share"),
+        ("timing", "part_lag_ms"),
+    ],
+)
+def test_what_is_beyond_its_limit_is_told(source: Clip, kind: str, limit: str):
+    places = {kind: [(2.3, 2.6, 1.01 * LIMITS[limit][1])]}
+    told = timeline.find_all(Pair(source, source, 0.0), None, Voices(), places, [])
+    assert [finding.kind for finding in told] == [kind]
+
+
+def test_meanings_are_of_figures():
+    assert set(MEANINGS) <= set(ROWS)
 
 
 def test_every_kind_has_words_and_a_scale():

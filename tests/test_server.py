@@ -581,6 +581,7 @@ def test_every_field_of_a_job_is_checked(client: TestClient):
         {"kind": "listen", "upload": new_id()},
         convert(new_id()),
         {"kind": "score", "job": new_id()},
+        {"kind": "retake", "job": new_id(), "start_seconds": 1.0, "end_seconds": 2.0},
         {"kind": "sample", "voice": "nobody"},
         {"kind": "recordings", "uploads": [new_id()], "songs": False},
         {

@@ -9,18 +9,14 @@ import pytest
 import torch
 from browser import Tab, open_tab
 from serving import TOKEN, Served, Work, listening
+from tiny_installation import AUDIO, add_voice, install, sing_recordings
 
-from resing import voice as library
 from resing.audio import files
-from resing.config import AudioConfig, ModelConfig
-from resing.features import content
+from resing.config import ConvertOptions
 from resing.server import work, work_voice
 from resing.server.task import Task
-from resing.synthesis import acoustic, vocoder
-from resing.voice import Voice, VoiceCard, user_folder
+from resing.voice import Voice
 
-AUDIO = AudioConfig()
-MODEL = ModelConfig(n_units=4, hidden=8, decoder_layers=1, denoiser_layers=1, speaker_dim=6, adapter_rank=2)
 WIDTHS = (390, 1280)
 
 
@@ -40,35 +36,13 @@ def home_of_the_test() -> None:
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A small random installation in a RESING_HOME of its own, with the voice "ada"."""
-    folder = tmp_path_factory.mktemp("tiny")
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((acoustic, "base"), (content, "content"), (vocoder, "vocoder")):
-            patch.setattr(module, "EMBEDDED", folder / f"{name}.safetensors")
-        patch.setattr(library, "SHIPPED", folder / "voices")
-        patch.setenv("RESING_HOME", str(folder / "home"))
-        torch.manual_seed(1)
+        install(tmp_path_factory.mktemp("tiny"), patch)
         torch.set_num_threads(1)
-        strangers = torch.randn(2, MODEL.speaker_dim), torch.tensor([200.0, 0.0])
-        base = acoustic.AcousticModel(acoustic.build(MODEL, AUDIO), MODEL, strangers=strangers)
-        acoustic.save_base(acoustic.EMBEDDED, base, AUDIO)
-        small = content.ContentConfig(hidden=8, layers=1, n_units=4)
-        content.save_content(content.EMBEDDED, content.build(small), small)
-        thin = vocoder.VocoderConfig(hidden=8, layers=1)
-        vocoder.save_vocoder(vocoder.EMBEDDED, vocoder.build(thin, AUDIO), thin, AUDIO)
-        encoder = content.ContentEncoder.load(content.EMBEDDED)
-        patch.setattr(content, "embedded", lambda: encoder)
         patch.setattr(work, "is_a_cappella", lambda *_: True)
         patch.setattr("resing.song.arrange.is_a_cappella", lambda *_: True)
-        installed = library.Installed.read()
-        facts = {
-            "licence": "private",
-            "consent": "nobody sings here",
-            "range_hz": (110, 440),
-            "sex": "female",
-        }
-        card = VoiceCard(name="ada", **facts, encoder_id=installed.encoder_id, base_hash=installed.base_hash)
-        user_folder().mkdir(parents=True)
-        Voice(card, MODEL, AUDIO, torch.ones(6)).save(user_folder() / "ada.safetensors")
+        patch.setattr(work, "SAMPLE", ConvertOptions(end_seconds=2.0))
+        add_voice("ada")
         yield
 
 
@@ -98,7 +72,8 @@ def tab(tmp_path_factory: pytest.TempPathFactory, served: Served) -> Iterator[Ta
 def song(tmp_path_factory: pytest.TempPathFactory, sung_phrase: Callable[..., np.ndarray]) -> Path:
     """Three seconds of singing."""
     path = tmp_path_factory.mktemp("song") / "a <b>song & more.wav"
-    files.write(path, sung_phrase([(220.0, 1.0), (0.0, 0.4), (277.18, 1.6)])[None], AUDIO.sample_rate)
+    sung = 0.4 * sung_phrase([(220.0, 1.0), (0.0, 0.4), (277.18, 1.6)])  # no take of it clips
+    files.write(path, sung[None], AUDIO.sample_rate)
     return path
 
 
@@ -108,9 +83,7 @@ def recordings(
 ) -> list[Path]:
     """Half a minute of a synthetic singer."""
     folder = tmp_path_factory.mktemp("recordings")
-    for number, root in enumerate((196.0, 220.0)):
-        notes = [(root * 2 ** (step / 12), 0.9) for step in (0, 2, 4, 5, 7, 9, 11, 12)] + [(0.0, 0.7)]
-        files.write(folder / f"{number}.wav", sung_phrase(notes * 2)[None], AUDIO.sample_rate)
+    sing_recordings(folder, sung_phrase)
     return sorted(folder.iterdir())
 
 
@@ -170,6 +143,28 @@ def test_the_switch_keeps_the_place_and_keys_do_all(tab: Tab, served: Served):
     assert silent(tab, served)
 
 
+def test_a_phrase_is_sung_again_and_put_into_the_song(tab: Tab, served: Served):
+    place = "Number(document.querySelector('#seek').value)"
+    first = tab.value("JSON.parse(localStorage['resing.sing']).job")
+    tab.value("""(() => { const seek = document.querySelector('#seek');
+        seek.value = 2; seek.dispatchEvent(new Event('input')); })()""")
+    tab.click("#again-here")
+    tab.until("!!document.querySelector('#anew')")
+    told = served.store.job(next(entry.id for entry in served.store.jobs() if entry.kind == "retake"))
+    assert told.result["of"] == first and told.result["anew"]["replaced"]
+    assert told.request["start_seconds"] <= 2.0 < told.result["anew"]["end_seconds"]
+    assert tab.value(place) == pytest.approx(told.result["anew"]["start_seconds"] - 0.3, abs=0.02)
+    kept, made = (files.read(served.store.places.job(job) / "song.flac")[0] for job in (first, told.id))
+    differs = np.flatnonzero((kept != made).any(axis=0)) / AUDIO.sample_rate
+    assert differs.min() > told.result["anew"]["start_seconds"] - 0.5
+    tab.click("#hear-previous")
+    tab.until("document.querySelector('#hear-previous').getAttribute('aria-pressed') === 'true'")
+    tab.until("!!document.querySelector('#weak .tag, #weak li')")
+    assert fits(tab) and silent(tab, served)
+    tab.click("#back")
+    tab.until("!!document.querySelector('#lane-after') && !document.querySelector('#anew')")
+
+
 def test_a_reload_finds_the_result_again_on_a_phone_in_the_dark(tab: Tab, served: Served):
     tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
     tab.visit(f"{served.address}/api/docs")
@@ -185,6 +180,21 @@ def test_a_reload_finds_the_result_again_on_a_phone_in_the_dark(tab: Tab, served
     assert tab.value(light) == "rgb(20, 18, 26)"
     tab.call("Emulation.setEmulatedMedia", features=[])
     assert tab.value(light) == "rgb(246, 245, 250)"
+
+
+def test_a_song_comes_from_the_microphone(tab: Tab, served: Served):
+    tab.visit(f"{served.address}/#sing")
+    tab.until("!!document.querySelector('#song')")
+    tab.click("#song button")
+    tab.click("#record")
+    tab.until("document.querySelector('#sing .clock')?.textContent === '0:02'")
+    tab.click("#stop")
+    tab.until("!!document.querySelector('#song')")
+    assert tab.value("document.querySelector('#song h2').textContent").startswith("recording ")
+    (sent,) = [path for path in served.store.places.uploads.iterdir() if files.probe(path).channels == 1]
+    assert files.read(sent)[0].shape[1] > AUDIO.sample_rate and np.abs(files.read(sent)[0]).max() > 0.05
+    tab.until("!!document.querySelector('#heard p')")
+    assert silent(tab, served)
 
 
 def test_what_is_no_song_is_said_beside_the_place(tab: Tab, served: Served, tmp_path: Path):
@@ -224,13 +234,16 @@ def test_a_voice_is_made_of_recordings_through_a_reload_and_a_cancel(
     tab.visit(f"{served.address}/#jobs")
     tab.until("!!document.querySelector('#jobs li progress')")
     tab.visit(f"{served.address}/#create")
-    tab.until("document.querySelector('#making .soft')?.textContent.includes('left')")
+    tab.value("window.old = true")
+    tab.call("Page.reload")  # in mid-job
+    tab.until("!window.old && !!document.querySelector('#making .soft')?.textContent.includes('left')")
     tab.click("#making .progress button")
     tab.until("!!document.querySelector('#making .error')")
     assert next(entry for entry in served.store.jobs() if entry.kind == "voice").state == "cancelled"
     jobs["voice"] = work_voice.create_voice
     tab.click("#making .error + .row button")
     tab.until("!!document.querySelector('#making .tag.good')")
+    tab.until("document.querySelector('#best audio')?.duration > 1.9")
     card = Voice.load("eve").card
     assert (
         card.consent == "No person: it is a synthesiser's voice: made for a test"

@@ -5,13 +5,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
+import redis_server
 from filelock import FileLock
+from redis_server import RedisServer
 
-from resing.errors import ResingError
+from resing.errors import ConfigError, ResingError
 from resing.server import database
-from resing.server.database import BusyError, StateError, UnknownError
+from resing.server.database import BusyError
+from resing.server.entries import StateError, UnknownError
 from resing.server.keeper import Keeper
 from resing.server.limits import Limits
 from resing.server.places import Places, check_id, new_id
@@ -25,9 +29,18 @@ ALIVE = "a" * 26
 DEAD = "d" * 26
 
 
-@pytest.fixture
-def store() -> Store:
-    """A store of its own for each test."""
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis for all tests here; each has its own records in it, by its RESING_HOME."""
+    with redis_server.running(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(params=["file", "redis"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store of its own for each test, of each kind."""
+    if request.param == "redis":
+        monkeypatch.setenv(database.QUEUE, request.getfixturevalue("redis").url)
     return Store(Places.usual())
 
 
@@ -48,7 +61,8 @@ def test_a_job_goes_from_the_queue_to_its_end(store: Store):
     assert (
         store.knows(job, secret) and not store.knows(job, secret + "x") and not store.knows("b" * 26, secret)
     )
-    assert secret.encode() not in store.places.database.read_bytes()
+    with store.database.reading() as records:
+        assert secret not in str(records.get("jobs", job))
     entry = store.claim(ALIVE, SONGS)
     assert entry is not None and (entry.id, entry.state, entry.attempts) == (job, "running", 1)
     assert store.claim(ALIVE, SONGS) is None
@@ -277,3 +291,41 @@ def test_the_log_keeps_its_end(store: Store, monkeypatch: pytest.MonkeyPatch):
     for number in range(10):
         store.note(job, str(number))
     assert [text for _, text in store.log(job)] == ["5", "6", "7", "8", "9"]
+
+
+def test_what_goes_wrong_in_a_change_changes_nothing(store: Store):
+    job = add(store)
+    with pytest.raises(ZeroDivisionError), store.database.changing() as records:
+        records.remove("jobs", job)
+        raise ZeroDivisionError
+    with pytest.raises(ValueError, match="JSON"):
+        store.finish(job, {"level_db": float("nan")})
+    assert store.job(job).state == "queued" and store.job(job).result is None
+    store.note(job, "nobody holds the lock")
+
+
+def test_a_killed_redis_has_kept_what_was_accepted(redis: RedisServer, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(database.QUEUE, redis.url)
+    store = Store(Places.usual())
+    job = add(store)
+    redis.kill()
+    with pytest.raises(BusyError, match="does not do its work"):
+        store.job(job)
+    with pytest.raises(ConfigError, match="leads to no Redis"):
+        Store(store.places)
+    redis.start()
+    assert store.claim(ALIVE, SONGS).id == job
+
+
+def test_a_change_that_lost_the_lock_is_refused(redis: RedisServer, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(database.QUEUE, redis.url)
+    store = Store(Places.usual())
+    job = add(store)
+    with pytest.raises(BusyError, match="try again"), store.database.changing() as records:
+        records.remove("jobs", job)
+        store.database.client.set(f"{store.database.prefix}:lock", "another's", px=200)
+    assert store.job(job).state == "queued"
+    assert store.claim(ALIVE, SONGS).id == job  # when the other's has run out
+    monkeypatch.setenv(database.QUEUE, "ftp://somewhere")
+    with pytest.raises(ConfigError, match="redis://127"):
+        Store(store.places)

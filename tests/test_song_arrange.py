@@ -15,7 +15,7 @@ from resing.config import ConvertOptions, MixOptions, SongOptions
 from resing.conversion import Converter
 from resing.errors import AudioError, ConfigError
 from resing.song import arrange
-from resing.song.arrange import Arranger
+from resing.song.arrange import Arranger, repeat
 from resing.song.batch import convert_folder
 from resing.song.pace import USUAL, Pace
 from resing.song.passage import loudest_sung
@@ -72,6 +72,28 @@ def test_stems_line_up_and_add_up(arranger, song, tmp_path) -> None:
     assert set(found) == {"lead", "accompaniment", "converted", "mix"}
     assert np.abs(found["lead"] + found["accompaniment"] - soundfile.read(song)[0]).max() < 1e-6
     assert np.abs(found["converted"] + found["accompaniment"] - found["mix"]).max() < 1e-6
+
+
+def test_another_take_of_a_phrase_leaves_the_rest_of_the_mix(
+    tiny_converter, arranger, song, tmp_path, monkeypatch
+) -> None:
+    tiny_converter.keeps = True
+    monkeypatch.setattr(arrange, "embedded", Middle)
+    first = arranger.convert(song, tmp_path / "a.flac", FAST, stems=tmp_path / "stems")
+    how = {"anew": (2.6, 3.5), "stems": tmp_path / "again"}  # the second of two phrases
+    made = repeat(tmp_path / "a.flac.json", tmp_path / "b.flac", tiny_converter, **how)
+    (retake,) = made.retakes
+    assert retake["replaced"] and made.sung_seconds == 0.0 and 2.3 < retake["start_seconds"] < 2.8
+    for name in ("gain_db", "tone_db", "placement", "added_reverb"):
+        kept = json.loads(json.dumps(first.song["mix"][name]))
+        assert json.loads(json.dumps(made.song["mix"][name])) == kept, name
+    for one, other in (("a.flac", "b.flac"), ("stems/converted.flac", "again/converted.flac")):
+        before, after = (soundfile.read(tmp_path / path)[0] for path in (one, other))
+        differs = np.flatnonzero((before != after).any(axis=-1)) / RATE
+        assert differs.min() > retake["start_seconds"] - 0.5 and len(differs) > RATE / 2
+    again = repeat(tmp_path / "b.flac.json", tmp_path / "c.flac", tiny_converter)
+    assert json.dumps(again.song["mix"]) == json.dumps(made.song["mix"])
+    assert np.array_equal(*(soundfile.read(tmp_path / name)[0] for name in ("b.flac", "c.flac")))
 
 
 def test_a_second_key_does_not_separate_again(arranger, song, tmp_path) -> None:

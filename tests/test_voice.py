@@ -230,7 +230,10 @@ def test_tensors_that_do_not_fit_the_model_are_refused(anna: Path, change: Any, 
     [
         (lambda m: m.update(format="diff-svc"), ("is no voice", "'diff-svc'")),
         (lambda m: m.pop("format"), ("is no voice",)),
-        (lambda m: m.update(version=2), ("version 2", "this Resing reads 1", "pip install --upgrade resing")),
+        (
+            lambda m: m.update(version=3),
+            ("version 3", "this Resing reads up to 2", "pip install --upgrade resing"),
+        ),
         (lambda m: m.pop("card"), ("holds no 'card'",)),
         (lambda m: m.pop("model"), ("holds no 'model'",)),
         (lambda m: m.update(card=[]), ("its card is not valid",)),

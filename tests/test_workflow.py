@@ -125,7 +125,7 @@ def test_the_voice_sings(whole: Path, sung_phrase: Callable[..., np.ndarray], tm
     assert np.abs(sung).max() > 0.01 and record.voice == "vera"
 
 
-def test_a_finished_run_is_only_packaged_again_and_new_recordings_train_anew(
+def test_a_finished_run_is_only_packaged_again_and_learns_on_from_new_recordings(
     whole: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("RESING_HOME", str(tmp_path / "home"))
@@ -142,9 +142,12 @@ def test_a_finished_run_is_only_packaged_again_and_new_recordings_train_anew(
     assert longer.card.training["steps"] == 8
     (folder / "0.flac").write_bytes((recordings / "0.flac").read_bytes())
     grown = create_voice("mia", folder, training=few, progress=told.append, **FACTS)
-    assert any("training starts anew" in update.message for update in told)
+    assert any("learns on from what it knew" in update.message for update in told)
     assert grown.card.recordings == 4 and grown.card.training["steps"] == 4
     assert Voice.load("mia").card == grown.card
+    fresh = create_voice("new", folder, training=few, **FACTS)
+    apart = [torch.dist(voice.speaker, longer.speaker) for voice in (grown, fresh)]
+    assert apart[0] < apart[1]
 
 
 def make(home: Path, weights: Path, recordings: Path) -> "subprocess.Popen[bytes]":

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from platformdirs import user_cache_dir
+from platformdirs import user_cache_dir, user_data_dir
 
 LARGEST_BYTES = 4 << 30
 
@@ -23,6 +23,11 @@ class Held:
 
     files: int
     bytes: int
+
+
+def home() -> Path:
+    """The user's folder for what stays: RESING_HOME, or the system's place for application data."""
+    return Path(os.environ.get("RESING_HOME") or user_data_dir("resing", appauthor=False))
 
 
 def folder() -> Path:

@@ -127,7 +127,7 @@ def told(error: Exception) -> str:
         return "asks for more memory than it is given"
     if named := re.search(r"GLOBAL (\S+)", text):
         return f"asks to run {named[1]:.80}, which no voice needs"
-    return f"torch does not read it safely ({type(error).__name__}: {text[:120]})"
+    return f"is not read safely by torch ({type(error).__name__}: {text[:120]})"
 
 
 def answer(source: str, out: str, places: list[str]) -> str | None:

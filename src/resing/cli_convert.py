@@ -101,6 +101,10 @@ class Singing:
     temperature: Annotated[
         float | None, _option("temperature", "noise that the sampler starts from: less is calmer.")
     ] = None
+    guidance: Annotated[
+        float | None,
+        _option("guidance", "leads the sound further away from the song's singer: 0 not at all, .5 clearly."),
+    ] = None
     dynamics: Annotated[
         float | None, _option("dynamics", "how far it rises and falls with the source, 0 to 1.")
     ] = None
@@ -154,6 +158,13 @@ class Mixing:
     shift_accompaniment: Annotated[
         bool | None, _plain("move the accompaniment to the lead's new key.", negative="")
     ] = None
+    backing: Annotated[
+        str | None,
+        _plain(
+            "backing vocals: convert, with the lead; nothing here tells them from it.",
+            metavar="convert",
+        ),
+    ] = None
     mix: Annotated[
         list[str] | None, _plain(f"how the lead is placed, may be repeated. Defaults: {_MIX}.", negative="")
     ] = None
@@ -164,7 +175,14 @@ class Mixing:
         Raises:
             ConfigError: a setting is unknown or out of its range.
         """
-        given = {name: value for name, value in asdict(self).items() if value is not None and name != "mix"}
+        if self.backing not in (None, "convert"):
+            raise ConfigError(
+                f"--backing {self.backing}: no separator here tells backing vocals from the lead, so both "
+                "are converted (--backing convert); to keep or drop them give stems of your own: "
+                "resing convert LEAD --accompaniment REST"
+            )
+        own = {"mix", "backing"}
+        given = {name: value for name, value in asdict(self).items() if value is not None and name not in own}
         pairs = [text.partition("=")[::2] for text in self.mix or []]
         return _built(SongOptions, {**given, "mix": _built(MixOptions, dict(pairs))})
 
@@ -204,22 +222,30 @@ def convert(
             OUT.json, from which it can be made again.
     """
     options, song = (singing or Singing()).options(), (mixing or Mixing()).options()
+    from resing.audio import files
     from resing.conversion import Converter
     from resing.song.arrange import Arranger
+    from resing.song.pace import Pace
+    from resing.synthesis import vocoder_nsf
 
-    arranger = Arranger(Converter(_singer(voice, reference, consent)), song)
+    singer = _singer(voice, reference, consent)
+    if vocoder_nsf.missing(singer.card.vocoder_id):
+        say(vocoder_nsf.advice())
+    arranger = Arranger(Converter(singer), song)
     if source.is_dir():
         if preview or accompaniment or stems or pitch_out or options.pitch_file:
             raise ConfigError(
                 "--preview, --accompaniment, --stems, --pitch-out and --pitch-file take a song, not a folder"
             )
         return _convert_folder(arranger, source, out, options, json)
+    files.check_output(source, out)
     with progress() as bars:
         if preview:
             options = _preview(arranger, source, options, bars)
-        estimate = _estimate(arranger, source, options)
+        estimate = Pace.known().estimate(arranger.stages(source, options, accompaniment))
         if estimate >= WORTH_SAYING_SECONDS:
-            bars.say(f"About {clock(estimate)} to go.")
+            most = "At most" if options.pitch_file else "About"
+            bars.say(f"{most} {clock(estimate)} to go.")
         record = arranger.convert(
             source,
             out,
@@ -242,6 +268,7 @@ def repeat(
     *,
     out: Annotated[Path, Parameter(["--out", "-o"])],
     voice: str | None = None,
+    anew: Annotated[str | None, Parameter(show_default=False)] = None,
     json: Json = False,
 ) -> None:
     """Make an output again from the OUT.json beside it, bit for bit on the same machine.
@@ -250,11 +277,13 @@ def repeat(
         record: the OUT.json.
         out: file to write.
         voice: name or file of the voice, if it is no longer known by the name in the record.
+        anew: a place such as 1:12-1:15; another take of the phrase there is put in, the rest stays as it was.
     """
     from resing.song.arrange import repeat as repeat_song
 
+    place = _place(anew) if anew else None
     with progress() as bars:
-        made = repeat_song(record, out, voice, bars.report)
+        made = repeat_song(record, out, voice, bars.report, anew=place)
     if json:
         show_json(made)
     describe(made)
@@ -277,6 +306,18 @@ def _singer(voice: str | None, reference: Path | None, consent: str | None) -> "
     singer = preview_of(reference, consent)
     say(f"Singing with {singer.card.name}. {singer.card.training['summary']}")
     return singer
+
+
+def _place(text: str) -> tuple[float, float]:
+    """From where to where, in seconds."""
+    start, dash, end = text.partition("-")
+    try:
+        first, last = parse_time(start), parse_time(end)
+    except ValueError:
+        first = last = 0.0
+    if not dash or not first < last:
+        raise ConfigError(f"--anew: got {text!r}, expected a place in the song such as 1:12-1:15")
+    return first, last
 
 
 def _built(model: Any, given: dict[str, Any]) -> Any:
@@ -317,18 +358,10 @@ def _preview(arranger: "Arranger", source: Path, options: ConvertOptions, bars: 
     return options.model_copy(update={"start_seconds": start, "end_seconds": end})
 
 
-def _estimate(arranger: "Arranger", source: Path, options: ConvertOptions) -> float:
-    """Seconds that a conversion will take."""
-    from resing.audio import files
-    from resing.song.pace import Pace
-
-    last = files.probe(source).seconds or 0.0
-    seconds = max(0.0, min(last, options.end_seconds or last) - options.start_seconds)
-    stages = ("listen", "sing") if arranger.options.a_cappella else ("separate", "listen", "sing", "mix")
-    return Pace.known().estimate(dict.fromkeys(stages, seconds))
-
-
 def _learn(record: "ConversionRecord") -> None:
+    """Remember how long it took, but for singing of which a part only was anew."""
     from resing.song.pace import Pace
 
-    Pace.known().learn(record.seconds, record.times)
+    whole = record.sung_seconds is None or record.sung_seconds > record.seconds - 1
+    times = {stage: seconds for stage, seconds in record.times.items() if whole or stage != "sing"}
+    Pace.known().learn(record.seconds, times)

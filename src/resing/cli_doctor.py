@@ -127,9 +127,8 @@ def _sound() -> Iterator[Finding]:
 
 def _disk() -> Iterator[Finding]:
     from resing import cache
-    from resing.voice import home
 
-    for name, folder in (("home", home()), ("cache", cache.folder())):
+    for name, folder in (("home", cache.home()), ("cache", cache.folder())):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"x")

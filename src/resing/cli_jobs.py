@@ -9,7 +9,8 @@ from resing.cli_output import Json, clock, say, show_json, show_table
 from resing.errors import ConfigError
 
 if TYPE_CHECKING:
-    from resing.server.store import Entry, Store
+    from resing.server.entries import Entry
+    from resing.server.store import Store
 
 app = App(name="jobs", help="Jobs of `resing serve`: list, show, cancel, retry; whether it runs or not.")
 

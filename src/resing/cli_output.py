@@ -100,9 +100,13 @@ class _Pace:
 
     def __init__(self) -> None:
         self.began: dict[str, tuple[float, float]] = {}
+        self.reached: dict[str, float] = {}
 
     def left(self, stage: str, done: float, total: float) -> float | None:
         now = time.monotonic()
+        if done < self.reached.get(stage, 0.0):  # the next song of a folder
+            del self.began[stage]
+        self.reached[stage] = done
         start, first = self.began.setdefault(stage, (now, done))
         return (now - start) / (done - first) * (total - done) if done > first else None
 

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from pydantic import ValidationError
 
 from resing.cli_output import Json, Progress, clock, progress, say, show_json
-from resing.config import TrainingConfig, explain
+from resing.config import PRESETS, PresetName, TrainingConfig, explain
 from resing.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from resing.voice import Voice
 
 _SETTINGS = ", ".join(f"{name}={field.default}" for name, field in TrainingConfig.model_fields.items())
+Preset = Annotated[
+    PresetName,
+    Parameter(
+        help="what the voice is made with: embedded, what ships; big, the community's models, for a GPU "
+        "(resing models list); classic, the networks of Diff-SVC."
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     Parameter("--set", negative="", help=f"training setting, may be repeated. Defaults: {_SETTINGS}."),
@@ -68,6 +75,7 @@ def create(
         bool,
         Parameter(negative="", show_default=False, help="the recordings are songs: separate their leads."),
     ] = False,
+    preset: Preset = "embedded",
     settings: Settings = None,
     json: Json = False,
 ) -> None:
@@ -81,10 +89,10 @@ def create(
     """
     from resing.training.create import create_voice
 
-    training = training_config(settings)
+    training = training_config(settings, preset)
     with progress() as bars, _hint(f"resing resume {name}"):
-        told = follow(bars)
-        voice = create_voice(name, recordings, songs=songs, training=training, progress=told, **facts.given())
+        about = {"songs": songs, "preset": preset, "training": training, **facts.given()}
+        voice = create_voice(name, recordings, progress=follow(bars), **about)
     _finish(voice, json)
 
 
@@ -106,6 +114,7 @@ def prepare(
     recordings: Path,
     out: Annotated[Path, Parameter(["--out", "-o"])],
     *,
+    preset: Preset = "embedded",
     json: Json = False,
 ) -> None:
     """Prepare recordings for training and say how good they are.
@@ -116,12 +125,14 @@ def prepare(
     """
     from resing.training.prepare import prepare as prepare_recordings
 
+    features = PRESETS[preset].features
     with progress() as bars:
-        report = prepare_recordings(recordings, out, progress=follow(bars))
+        report = prepare_recordings(recordings, out, features=features, progress=follow(bars))
     if json:
         show_json(report)
     _describe(report)
-    say(f"Wrote {out}. Next: resing train {out} --out RUN --name NAME --licence ... --consent ...")
+    flag = "" if preset == "embedded" else f"--preset {preset} "
+    say(f"Wrote {out}. Next: resing train {out} --out RUN {flag}--name NAME --licence ... --consent ...")
 
 
 def train(
@@ -130,6 +141,7 @@ def train(
     *,
     name: str,
     facts: Facts,
+    preset: Preset = "embedded",
     settings: Settings = None,
     json: Json = False,
 ) -> None:
@@ -142,13 +154,13 @@ def train(
     """
     from resing.training.create import VoiceFacts, train_voice
 
-    training = training_config(settings)
+    training = training_config(settings, preset)
     try:
         about = VoiceFacts(name=name, **facts.given())
     except ValidationError as error:
         raise ConfigError(f"the voice's {explain(error, VoiceFacts)}") from error
     with progress() as bars, _hint(f"resing resume {run}"):
-        voice = train_voice(dataset, run, about, training, progress=follow(bars))
+        voice = train_voice(dataset, run, about, training, preset=preset, progress=follow(bars))
     _finish(voice, json)
 
 
@@ -166,14 +178,16 @@ def resume(run: str, /, *, settings: Settings = None, json: Json = False) -> Non
     _finish(voice, json)
 
 
-def training_config(settings: list[str] | None) -> TrainingConfig:
-    """The training settings with the changes of `--set`.
+def training_config(settings: list[str] | None, preset: PresetName = "embedded") -> TrainingConfig:
+    """The training settings of a preset with the changes of `--set`.
 
     Raises:
         ConfigError: a setting is unknown or has the wrong type.
     """
     try:
-        return TrainingConfig.model_validate_strings(_changes(settings))
+        given = TrainingConfig.model_validate_strings(_changes(settings))
+        changes = {name: getattr(given, name) for name in given.model_fields_set}
+        return PRESETS[preset].training.model_copy(update=changes)
     except ValidationError as error:
         raise ConfigError(f"--set {explain(error, TrainingConfig)}") from error
 

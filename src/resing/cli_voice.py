@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from resing.cli_output import Json, say, show_json, show_table
 
 if TYPE_CHECKING:
-    from resing.voice import VoiceCard
+    from resing.voice import Voice, VoiceCard
 
 app = App(name="voice", help="Make voices, look at them, share them.")
 Flag = Parameter(negative="", show_default=False)
@@ -41,7 +41,8 @@ def show(name: str, /, *, json: Json = False) -> None:
     """
     from resing.voice import Voice
 
-    card = Voice.load(name).card
+    voice = Voice.load(name)
+    card = voice.card
     if json:
         show_json(card)
         return
@@ -62,6 +63,7 @@ def show(name: str, /, *, json: Json = False) -> None:
         ("encoder", card.encoder_id),
         ("base", card.base_hash[:12]),
         ("vocoder", card.vocoder_id),
+        ("needs", _needs(voice)),
         ("imported", _origin(card)),
         ("created", card.created),
     ]
@@ -169,11 +171,8 @@ def import_voice(
     encoder = hubert.MODELS[card.encoder_id]
     if not hub.look(encoder).here:
         say(f"It sings with the encoder {encoder}; get it: {hub.command(encoder)}")
-    if not hub.look(vocoder_nsf.NAME).here:
-        say(
-            f"It sounds through the vocoder that ships; for the one it was made with: "
-            f"{hub.command(vocoder_nsf.NAME)}"
-        )
+    if vocoder_nsf.missing(card.vocoder_id):
+        say(vocoder_nsf.advice())
 
 
 def _range(card: "VoiceCard") -> str:
@@ -186,6 +185,18 @@ def _range(card: "VoiceCard") -> str:
 
 def _languages(card: "VoiceCard") -> str:
     return ", ".join(card.languages) or "unstated"
+
+
+def _needs(voice: "Voice") -> str:
+    """The community's models that the voice sings with, and the commands for those that are missing."""
+    from resing import hub
+    from resing.features import ears
+    from resing.synthesis import vocoder_nsf
+
+    sound = voice.card.vocoder_id
+    names = ears.needed(voice.features) + [vocoder_nsf.NAME] * (sound == vocoder_nsf.NAME)
+    told = (name if hub.look(name).here else f"{name} (get it: {hub.command(name)})" for name in names)
+    return ", ".join(told)
 
 
 def _origin(card: "VoiceCard") -> str:

@@ -19,6 +19,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+TRIAL_ROWS = 2
+"""Segments in the batch by which a GPU's memory is measured."""
+
+
 class AudioConfig(Settings):
     """The house signal: the mel that the community's 44.1 kHz NSF-HiFiGAN vocoders take."""
 
@@ -42,12 +46,15 @@ class AudioConfig(Settings):
 
 
 class FeaturesConfig(Settings):
-    """How a recording is heard: pitch range in Hz and the content encoder by its id."""
+    """How a recording is heard: pitch range in Hz, the content encoder by its kind, and the pitch tracker."""
 
     f0_min: float = 50.0
     f0_max: float = 1500.0
     f0_confidence: float = 0.5
     content_encoder: str = "resing-content-1"
+    f0_tracker: Literal["swift-f0", "rmvpe"] = Field(
+        default="swift-f0", exclude_if=lambda name: name == "swift-f0"
+    )
 
 
 class ModelConfig(Settings):
@@ -66,11 +73,11 @@ class ModelConfig(Settings):
 
 
 class DiffSvcConfig(Settings):
-    """Shape and arithmetic of a voice taken over from Diff-SVC, under this project's names.
+    """Shape and arithmetic of a voice as Diff-SVC makes them, under this project's names.
 
     Attributes:
         audio: the signal its mels are of.
-        encoder: of the units it was trained on.
+        encoder: of the units it was trained on; "embedded" is the one that ships.
         f0_min, f0_max: Hz; the pitches its table spreads over `f0_bins` - 1 rows.
         pitches: rows of the table.
         hidden: width of the units and the pitch vectors.
@@ -78,10 +85,12 @@ class DiffSvcConfig(Settings):
         steps: of the noise schedule.
         start_step: K_step: sampling starts from pure noise below this step.
         speed_up: steps between two calls of the network that its maker set.
+        smooth_units: units are taken on a straight line between two, as this project trains; else each frame
+            has the one it falls to, as Diff-SVC does.
     """
 
     audio: AudioConfig
-    encoder: Literal["hubert-soft", "contentvec-256"]
+    encoder: Literal["hubert-soft", "contentvec-256", "embedded"]
     f0_min: float = Field(gt=0, le=2000)
     f0_max: float = Field(gt=0, le=10000)
     f0_bins: int = Field(ge=8, le=4096)
@@ -93,6 +102,7 @@ class DiffSvcConfig(Settings):
     steps: int = Field(ge=2, le=4000)
     start_step: int = Field(ge=2, le=4000)
     speed_up: int = Field(default=10, ge=1, le=1000)
+    smooth_units: bool = Field(default=False, exclude_if=lambda smooth: not smooth)
 
     @model_validator(mode="after")
     def _fits_itself(self) -> Self:
@@ -104,10 +114,22 @@ class DiffSvcConfig(Settings):
 
 
 class TrainingConfig(Settings):
-    """How a voice is trained from the base model."""
+    """How a voice is trained.
+
+    Attributes:
+        steps: at most so many; fewer where there are few recordings.
+        steps_at_least, steps_per_minute: steps however little there is, and more for each minute.
+        batch_size: segments in a batch; auto: what a GPU's memory holds, 8 without one.
+        device: auto is a GPU where there is one.
+        precision: of the arithmetic; auto is bf16 on a GPU that has it, fp32 elsewhere.
+    """
 
     steps: int = 1500
-    batch_size: int = 8
+    steps_at_least: int = 300
+    steps_per_minute: int = 150
+    batch_size: int | Literal["auto"] = 8
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
     segment_frames: int = 128
     learning_rate: float = 1e-3
     ema_decay: float = 0.995
@@ -116,6 +138,75 @@ class TrainingConfig(Settings):
     validate_every: int = 100
     patience: int = 5
     seed: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Segments in a batch; those of a trial while that is not decided."""
+        return TRIAL_ROWS if self.batch_size == "auto" else self.batch_size
+
+
+class Preset(Settings):
+    """What a voice is made with: how it is heard, which networks learn, how, and what it sounds through.
+
+    Attributes:
+        features: encoder and tracker.
+        model: shape of an acoustic model of the voice's own; None: adapters on the one that ships.
+        diff_svc: shape of a Diff-SVC in place of either; its width becomes that of the units.
+        vocoder: of the catalogue of community models; "" is the one that ships.
+        training: the defaults, before `--set`.
+    """
+
+    features: FeaturesConfig = FeaturesConfig()
+    model: ModelConfig | None = None
+    diff_svc: DiffSvcConfig | None = None
+    vocoder: str = ""
+    training: TrainingConfig = TrainingConfig()
+
+
+FROM_NOTHING = TrainingConfig(
+    steps=60000,
+    steps_at_least=5000,
+    steps_per_minute=1500,
+    batch_size="auto",
+    learning_rate=4e-4,
+    ema_decay=0.999,
+    checkpoint_every=500,
+    validate_every=500,
+    patience=10,
+    device="auto",
+    precision="auto",
+)
+"""For networks that begin with no base under them."""
+
+PRESETS = {
+    "embedded": Preset(),
+    "big": Preset(
+        features=FeaturesConfig(content_encoder="contentvec-768", f0_tracker="rmvpe"),
+        model=ModelConfig(n_units=768, hidden=512, decoder_layers=6, denoiser_layers=12),
+        vocoder="nsf-hifigan",
+        training=FROM_NOTHING,
+    ),
+    "classic": Preset(
+        diff_svc=DiffSvcConfig(
+            audio=AudioConfig(),
+            encoder="embedded",
+            f0_min=40.0,
+            f0_max=1100.0,
+            f0_bins=256,
+            pitches=300,
+            hidden=72,
+            channels=384,
+            layers=20,
+            dilation_cycle=4,
+            steps=1000,
+            start_step=1000,
+            smooth_units=True,
+        ),
+        training=FROM_NOTHING,
+    ),
+}
+"""embedded: all that ships. big: the community's models, for a GPU. classic: Diff-SVC, the system before."""
+PresetName = Literal["embedded", "big", "classic"]
 
 
 class ConvertOptions(Settings):
@@ -130,6 +221,7 @@ class ConvertOptions(Settings):
     sampler: Literal["auto", "euler", "heun", "ddim", "dpm-solver++", "plms", "ancestral"] = "auto"
     steps: int = Field(default=2, ge=0, le=1000)
     temperature: float = Field(default=0.3, ge=0, le=1.5)
+    guidance: float = Field(default=0.0, ge=0, le=2)
     dynamics: float = Field(default=1.0, ge=0, le=1)
     seed: int = 0
     retries: int = Field(default=1, ge=0, le=20)

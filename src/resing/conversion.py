@@ -9,7 +9,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -23,27 +23,34 @@ from resing.conversion_melody import Score, arrange, check_pitch_out, save_melod
 from resing.conversion_output import Levelled, gate_of, output_rate
 from resing.conversion_record import RENDERING, ConversionRecord
 from resing.conversion_retakes import Rendering, Retake, Settled
+from resing.conversion_singer import singer_of
 from resing.conversion_take import Take
-from resing.errors import AudioError, ConfigError
-from resing.features import content, hubert
+from resing.errors import AudioError, ConfigError, VoiceError
+from resing.features import ears
 from resing.features.content import ContentEncoder
 from resing.features.dereverb import dry_copy
 from resing.features.extract import Features, Recording, open_recording
 from resing.features.heard import hear
+from resing.features.hubert import MODELS, HubertEncoder
 from resing.features.melody_tracking import Doubt
 from resing.features.residue import LONG_REVERB_DB
 from resing.pitch_file import read_pitch
 from resing.pitch_tune import scale_tones
 from resing.synthesis import diff_svc, vocoder_nsf
+from resing.synthesis.acoustic import AcousticModel
 from resing.synthesis.diff_svc import DiffSvcModel
 from resing.synthesis.noise import frame_noise
 from resing.synthesis.vocoder import Vocoder
-from resing.voice import Voice
+from resing.voice import Voice, VoiceCard
 
-IMPORTED_WINDOW_REACHES = 8
-"""Windows of an imported voice are at least so many times its networks' reach of many seconds."""
+DIFF_SVC_WINDOW_REACHES = 8
+"""Windows of a Diff-SVC voice are at least so many times its networks' reach of many seconds."""
 WORK_BESIDE = 5
 """Work per frame beside the denoiser's, in evaluations of it."""
+MOSTLY = 0.5
+"""Share of a melody that must have changed, and all windows with it, for its level to be found anew."""
+MELODIC = frozenset({"pitch_file", "out_of_range", "tune", "tune_strength"})
+"""Options that decide a melody and nothing else."""
 
 
 class ProgressCallback(Protocol):
@@ -59,24 +66,30 @@ class Converter:
 
     Args:
         voice: who sings.
-        vocoder: by default the one that ships, or the one an imported voice was made for, if that is here.
+        vocoder: by default the one that the voice was made for, if it is here, else the one that ships.
         encoder: by default the one that the voice was trained on.
+        keeps: renderings are kept, so that a phrase can be sung anew without the rest.
 
     Raises:
-        DownloadError: an imported voice needs an encoder that is not here; says how to get it.
+        DownloadError: the voice needs an encoder or tracker that is not here; says how to get it.
+        VoiceError: the encoder that is here is not the one that the voice was trained on.
     """
 
     def __init__(
-        self, voice: Voice, vocoder: Vocoder | None = None, encoder: ContentEncoder | None = None
+        self,
+        voice: Voice,
+        vocoder: Vocoder | None = None,
+        encoder: ContentEncoder | None = None,
+        keeps: bool = False,
     ) -> None:
-        self.voice = voice
+        self.voice, self.keeps = voice, keeps
+        if encoder is None:
+            ears.require(voice.features, f"the voice {voice.card.name}")
+            encoder = ears.encoder(voice.features)
+            _check_encoder(voice.card, encoder)
+        self.encoder = encoder
         self.acoustic = voice.acoustic
-        if voice.imported:
-            self.encoder = encoder or hubert.load(voice.imported.encoder)
-            self.vocoder = vocoder or vocoder_nsf.for_voice(voice.card.vocoder_id)
-        else:
-            self.encoder = encoder or content.embedded()
-            self.vocoder = vocoder or Vocoder.load()
+        self.vocoder = vocoder or vocoder_nsf.for_voice(voice.card.vocoder_id)
 
     def convert(
         self,
@@ -101,7 +114,8 @@ class Converter:
             progress: told of the stages "listen" and "sing", before them "dereverb" where that is asked for,
                 after them "retry" where phrases came out weak.
             pitch_out: .csv file to write the melody to that was heard, to be edited and given back.
-            settled: of another rendering of the same song: the same level, and its choice of phrases.
+            settled: of another rendering of the same song: the same level, and its choice of phrases; one
+                may be sung anew.
             source_starts: second of the song at which `source` begins; all other times are the song's.
 
         Raises:
@@ -121,22 +135,25 @@ class Converter:
             recording, features = self._listen(source, digest, part, options.dereverb, tell)
         limits = pitch.voice_range(self.voice.card.range_hz, self.voice.card.f0_histogram)
         score, options, moved = arrange(features, limits, options, table)
-        name = self._take_name(digest, options) if table or pitch_out else None
+        score = self._led_away(score, recording, options)
+        kept_anyway = table or pitch_out or self.keeps or (settled and settled.anew)
+        name = self._take_name(digest, options) if kept_anyway else None
         take = Take.find(name, len(score.f0), self.voice.audio.hop_length) if name else None
         with _scratch_beside(out) as scratch:
             with watch("sing"):
                 sung = self._render(score, options, scratch, tell, take)
-                if name:
+                if name and settled is None:
                     conversion_take.keep_samples(name, scratch)
                 made = scratch, score, features, recording, options
                 rendering = Rendering(*made, self.render_window, self.work)
                 retakes = self._sing_again(rendering, take, settled, tell)
             with watch("write"):
-                kept = take.settled.levels if take and sung < len(score.f0) else None
+                like = take and (sung < len(score.f0) or take.changed(score.melody, 0).mean() < MOSTLY)
+                kept = take.settled.levels if take and like else None
                 levels = settled.levels if settled and settled.levels else kept
                 levelled = Levelled.like(score.features, scratch, options.dynamics, levels)
                 levelled.write(writer)
-                if name:
+                if name and settled is None:
                     conversion_take.keep(name, score.melody, Settled(levelled.levels, retakes))
         if pitch_out:
             save_melody(pitch_out, score.features, options.start_seconds)
@@ -173,7 +190,7 @@ class Converter:
             raise ConfigError(
                 f"the part ends at {end} s but starts at {options.start_seconds} s; swap --from and --to"
             )
-        if self.voice.imported:
+        if self.voice.diff_svc:
             given = options.model_fields_set
             options = options.model_copy(
                 update={name: value for name, value in diff_svc.DEFAULTS.items() if name not in given}
@@ -207,12 +224,16 @@ class Converter:
         )
         return open_recording(source, *part), features
 
+    def _led_away(self, score: Score, recording: Recording, options: ConvertOptions) -> Score:
+        """The score with the singer whom guidance leads away from, where there is any."""
+        if not options.guidance or not isinstance(self.acoustic, AcousticModel):
+            return score
+        return replace(score, singer=singer_of(recording, score.features, self.acoustic))
+
     def _take_name(self, digest: str, options: ConvertOptions) -> str:
         """Hash of all that decides a rendering except its melody."""
-        melodic = {"pitch_file", "out_of_range", "tune", "tune_strength"}
-        return cache.key(
-            RENDERING, digest, sorted(self.models().items()), options.model_dump_json(exclude=melodic)
-        )
+        models, how = sorted(self.models().items()), options.model_dump_json(exclude=set(MELODIC))
+        return cache.key(RENDERING, digest, models, how)
 
     def _render(
         self,
@@ -232,8 +253,8 @@ class Converter:
             self._reach(options),
             max(1, round(options.window_seconds * self.voice.audio.frame_rate)),
         )
-        if self.voice.imported:
-            size = max(size, IMPORTED_WINDOW_REACHES * reach)
+        if self.voice.diff_svc:
+            size = max(size, DIFF_SVC_WINDOW_REACHES * reach)
         changed = take.changed(score.melody, reach) if take else np.ones(frames, bool)
         for start in range(0, frames, size):
             stop = min(start + size, frames)
@@ -257,6 +278,8 @@ class Converter:
         tell: ProgressCallback,
     ) -> tuple[Retake, ...]:
         """Replace weak phrases: those that are settled, or those that a take kept and what is found now."""
+        if settled is not None and settled.anew is not None:
+            return rendering.sing_anew(settled.anew, settled.retakes)
         if settled is not None:
             rendering.lay(settled.retakes)
             return settled.retakes
@@ -297,7 +320,7 @@ class Converter:
         heard, audio = score.features, self.voice.audio
         if isinstance(self.acoustic, DiffSvcModel):
             return self.acoustic.sing(
-                heard.units50,
+                np.asarray(heard.units50),
                 score.f0,
                 start,
                 stop,
@@ -317,6 +340,8 @@ class Converter:
             sampler=options.sampler,
             steps=options.steps,
             temperature=options.temperature,
+            away=score.singer,
+            guidance=options.guidance,
         )
 
     def _record(
@@ -342,6 +367,15 @@ class Converter:
             real_time_factor=round(sum(times.values()) / seconds, 4),
             rendering=RENDERING,
             levels=asdict(levels),
+        )
+
+
+def _check_encoder(card: VoiceCard, encoder: ContentEncoder) -> None:
+    """A voice trained here on an encoder of the community's sings with that very one."""
+    if not card.imported and isinstance(encoder, HubertEncoder) and encoder.encoder_id != card.encoder_id:
+        raise VoiceError(
+            f"the voice {card.name} was trained on the encoder {card.encoder_id}, here is "
+            f"{encoder.encoder_id}; bring its file: resing models download {MODELS[encoder.kind]} --from FILE"
         )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from resing import pitch
 from resing.config import ConvertOptions
@@ -17,11 +18,15 @@ from resing.synthesis.vocoder import phase_of_phrases
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """What is to be sung per frame: f0 in Hz, > 0 everywhere, and pulse cycles at the frame's start."""
+    """What is to be sung per frame: f0 in Hz, > 0 everywhere, and pulse cycles at the frame's start.
+
+    `singer` is the vector of who sings in the source, (1, S), whom the voice is led away from.
+    """
 
     features: Features
     f0: np.ndarray
     phase: np.ndarray
+    singer: Tensor | None = None
 
     @property
     def melody(self) -> dict[str, np.ndarray]:

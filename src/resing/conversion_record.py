@@ -1,7 +1,7 @@
 """What a conversion decided, kept beside its output: enough to make the same file again."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,8 @@ class ConversionRecord:
     @property
     def settled(self) -> Settled:
         """What makes the same again beside the options."""
-        return Settled.of({"levels": self.levels, "retakes": self.retakes})
+        settled = Settled.of({"levels": self.levels, "retakes": self.retakes})
+        return replace(settled, mix=(self.song or {}).get("mix"))
 
     def save(self) -> Path:
         """Write OUT.json beside the output, whole or not at all.

@@ -11,20 +11,20 @@ from resing.voice import Voice
 
 
 def reopen(
-    record: Path | str, voice: Voice | Path | str | None = None
+    record: Path | str, voice: Converter | Voice | Path | str | None = None
 ) -> tuple[ConversionRecord, ConvertOptions, Converter]:
     """A record, its options and the converter that made it, all proved to be what they were.
 
     Args:
         record: the OUT.json.
-        voice: the voice, where it is no longer known by the recorded name.
+        voice: the voice, where it is no longer known by the recorded name or has its models open already.
 
     Raises:
         ConfigError: the record cannot be read, or source, voice or models are not the recorded ones.
     """
     kept, options = ConversionRecord.load(record)
-    singer = voice if isinstance(voice, Voice) else Voice.load(voice or kept.voice)
-    converter = Converter(singer)
+    singer = Voice.load(voice or kept.voice) if voice is None or isinstance(voice, str | Path) else voice
+    converter = Converter(singer) if isinstance(singer, Voice) else singer
     if Path(kept.source).is_file() and checkpoint.file_hash(kept.source) != kept.source_sha256:
         raise ConfigError(f"{kept.source} has changed since {record} was written; restore it to go on")
     if any(getattr(kept, name) != value for name, value in converter.models().items()):

@@ -1,8 +1,8 @@
 """Weak phrases are sung again, with more steps of the sampler, the weakest first, until a budget is spent.
 
 What is better replaces the phrase, its ends cross-faded: both takes have the same phase, so a note that
-goes on does not change hands audibly. The choices are recorded, and rendering by them gives the same samples
-again, bit for bit.
+goes on does not change hands audibly. A phrase can also be sung anew because somebody wants another take of
+it. The choices are recorded, and rendering by them gives the same samples again, bit for bit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +15,7 @@ from resing.config import ConvertOptions
 from resing.conversion_melody import Score
 from resing.conversion_output import Levels
 from resing.conversion_phrases import Judgement, Phrase, phrases_in
+from resing.errors import AudioError
 from resing.features.extract import Features, Recording
 
 MORE_STEPS = 4
@@ -38,7 +39,7 @@ class Retake:
         start_seconds, end_seconds: the same in the song.
         fault: "breathy" (by HNR), or no more than "rough" (by CPP).
         weak_seconds: how long; left_seconds: how long it still is in the take that is kept.
-        before_db: HNR or CPP where it was weak; after_db: there in the take that is kept.
+        before_db: HNR or CPP where it was weak, or all along; after_db: there in the take that is kept.
         tries: how often it was sung again.
         seed, steps: of the take that is kept.
         replaced: that take is not the first.
@@ -65,10 +66,19 @@ class Retake:
 
 @dataclass(frozen=True)
 class Settled:
-    """What a rendering settled that its options leave open: levels of its gain, phrases tried again."""
+    """What a rendering settled that its options leave open.
+
+    Attributes:
+        levels: of its gain.
+        retakes: phrases tried again.
+        anew: from where to where in the song, in seconds, a phrase is wanted that shall be sung once more.
+        mix: how the lead was placed in a song, as the record keeps it.
+    """
 
     levels: Levels | None = None
     retakes: tuple[Retake, ...] = ()
+    anew: tuple[float, float] | None = None
+    mix: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, kept: Mapping[str, Any]) -> Self:
@@ -125,6 +135,48 @@ class Rendering:
                 progress(number / len(weakest))
         return tuple(sorted(found, key=lambda retake: retake.start_frame))
 
+    def sing_anew(self, place: tuple[float, float], known: Sequence[Retake]) -> tuple[Retake, ...]:
+        """The retakes with that of one more phrase, which is put in whether it is better or not.
+
+        Args:
+            place: from where to where in the song, in seconds; the phrase that covers most of it is sung.
+            known: phrases tried before; if this one is among them, its next try takes their place.
+
+        Raises:
+            AudioError: nothing is sung there.
+        """
+        phrase = self._phrase_at(place)
+        start, stop = phrase.start, phrase.stop
+        same = [retake for retake in known if (retake.start_frame, retake.stop_frame) == (start, stop)]
+        first_take = self.read(start, stop)
+        self.lay(known)
+        first = self._judge(phrase, self.read(start, stop))
+        other = 1 if self.options.steps else 2  # without a sampler only another seed is another take
+        number = max(other, 1 + sum(retake.tries for retake in same))
+        self._write(start, first_take)
+        take = self.render(self.score, start, stop, self.again(number))
+        self._replace(start, stop, take)
+        retake = self._told(phrase, first, self._judge(phrase, take), number, number)
+        others = [retake for retake in known if retake not in same]
+        return tuple(sorted([*others, retake], key=lambda retake: retake.start_frame))
+
+    def _phrase_at(self, place: tuple[float, float]) -> Phrase:
+        """The phrase that covers most of a place in the song, in seconds."""
+        rate, best, most = self.heard.audio.frame_rate, None, 0.0
+        start, stop = (round((second - self.options.start_seconds) * rate) for second in place)
+        for phrase in phrases_in(self.score, self.heard, self.source):
+            if phrase.start >= stop:
+                break
+            covers = min(stop, phrase.stop) - max(start, phrase.start)
+            if covers > most and phrase.sure.any():
+                best, most = phrase, covers
+        if best is None:
+            raise AudioError(
+                f"nothing is sung from {place[0]:.1f} to {place[1]:.1f} s that could be sung anew; "
+                "choose a place with singing"
+            )
+        return best
+
     def again(self, number: int) -> ConvertOptions:
         """How a phrase is sung at a try, from 1 on; 0: as all was sung."""
         seed = self.options.seed + SEED_STEP * max(0, number - 1)
@@ -143,9 +195,12 @@ class Rendering:
         hop = self.heard.audio.hop_length
         place = (np.arange(len(take)) + 0.5) / (FADE_FRAMES * hop)
         share = np.minimum(1.0, np.minimum(place, place[::-1]))
-        mixed = share * take + (1.0 - share) * self.read(start, stop)
-        self.samples.seek(4 * start * hop)
-        self.samples.write(mixed.astype(np.float32).tobytes())
+        self._write(start, (share * take + (1.0 - share) * self.read(start, stop)).astype(np.float32))
+
+    def _write(self, start: int, samples: np.ndarray) -> None:
+        """Put samples, (n,) float32, in from a frame on."""
+        self.samples.seek(4 * start * self.heard.audio.hop_length)
+        self.samples.write(samples.tobytes())
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Samples of the frames start..stop, (n,) float32."""
@@ -188,17 +243,22 @@ class Rendering:
                 break
         if kept:
             self._replace(start, stop, better)
+        return self._told(phrase, first, best, tries, kept)
+
+    def _told(self, phrase: Phrase, first: Judgement, best: Judgement, tries: int, kept: int) -> Retake:
+        """What tries came to, of which the one of the number `kept` is kept."""
         fault, sung, rate = first.fault, self.again(kept), self.heard.audio.frame_rate
+        where = first.weak[fault] if first.weak[fault].any() else phrase.sure
         return Retake(
-            start_frame=start,
-            stop_frame=stop,
-            start_seconds=round(self.options.start_seconds + start / rate, 3),
-            end_seconds=round(self.options.start_seconds + stop / rate, 3),
+            start_frame=phrase.start,
+            stop_frame=phrase.stop,
+            start_seconds=round(self.options.start_seconds + phrase.start / rate, 3),
+            end_seconds=round(self.options.start_seconds + phrase.stop / rate, 3),
             fault=fault,
             weak_seconds=round(first.weak_seconds, 3),
             left_seconds=round(best.weak_seconds, 3),
-            before_db=round(first.figure_db(fault, first.weak[fault]), 2),
-            after_db=round(best.figure_db(fault, first.weak[fault]), 2),
+            before_db=round(first.figure_db(fault, where), 2),
+            after_db=round(best.figure_db(fault, where), 2),
             tries=tries,
             seed=sung.seed,
             steps=sung.steps,

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
-from platformdirs import user_data_dir
 from torch import Tensor
 
 from resing import checkpoint, checkpoint_foreign, hub_fetch
+from resing.cache import home
 from resing.errors import DownloadError, VoiceError
 from resing.hub_catalogue import CATALOGUE, Model
 from resing.whole import whole
@@ -51,6 +51,11 @@ class Held:
     source_sha256: str = ""
 
     @property
+    def digest(self) -> str:
+        """A short id of the published file, which says where it is unverified."""
+        return f"{'' if self.verified else 'unverified-'}{self.source_sha256[:12]}"
+
+    @property
     def state(self) -> str:
         """In a word: here, here (unverified), not here."""
         if not self.here:
@@ -75,11 +80,6 @@ class Held:
             "verified": self.verified,
             "source_sha256": self.source_sha256 or None,
         }
-
-
-def home() -> Path:
-    """The user's folder: RESING_HOME, or the system's place for application data."""
-    return Path(os.environ.get("RESING_HOME") or user_data_dir("resing", appauthor=False))
 
 
 def folder() -> Path:
@@ -149,15 +149,14 @@ def build(name: str, builder: Callable[[dict[str, Tensor]], AnyNet]) -> tuple[An
     """
     path = locate(name)
     try:
-        tensors, header = checkpoint.load(path)
+        tensors, _ = checkpoint.load(path)
         net = builder(tensors)
     except (VoiceError, KeyError, IndexError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise DownloadError(
             f"{path} is no {name} ({reason:.120}); remove it and get it again: {command(name)}"
         ) from error
-    state = "" if header.get("verified") is True else "unverified-"
-    return net, f"{state}{str(header.get('source_sha256'))[:12]}"
+    return net, look(name).digest
 
 
 def verify(name: str) -> Held:

@@ -84,6 +84,18 @@ CATALOGUE = {
             places=("hubert",),
         ),
         Model(
+            name="rmvpe",
+            what="pitch tracker, 100 frames a second",
+            source="lj1995/VoiceConversionWebUI",
+            file="rmvpe.pt",
+            revision="main",
+            licence="MIT",
+            licence_url="https://github.com/Dream-High/RMVPE",
+            size=181184272,
+            sha256="6d62215f4306e3ca278246188607209f09af3dc77ed4232efdd069798c4ec193",
+            on_hugging_face=True,
+        ),
+        Model(
             name="nsf-hifigan",
             what="vocoder, 44.1 kHz, 128 mel bands",
             source="openvpi/vocoders",

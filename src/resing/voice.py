@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from resing import checkpoint
+from resing.cache import home
 from resing.config import AudioConfig, DiffSvcConfig, FeaturesConfig, ModelConfig
 from resing.errors import VoiceError
-from resing.hub import home
 from resing.nets.adapter import adapter_tensors, merge_adapters
 from resing.synthesis import acoustic, diff_svc
 from resing.synthesis.acoustic import AcousticModel
@@ -77,7 +77,7 @@ class Voice:
         adapters: its changes to the base model as `adapter_tensors` names them; none is allowed.
         merged: instead of adapters, all weights of the acoustic network (a full voice).
         features: how its recordings were heard.
-        imported: shape of a voice taken over from Diff-SVC, whose networks `merged` then holds.
+        diff_svc: shape of a voice as Diff-SVC makes them, whose networks `merged` then holds.
 
     Attributes:
         speaker: (1, S) float32.
@@ -92,12 +92,12 @@ class Voice:
         adapters: dict[str, Tensor] | None = None,
         merged: dict[str, Tensor] | None = None,
         features: FeaturesConfig | None = None,
-        imported: DiffSvcConfig | None = None,
+        diff_svc: DiffSvcConfig | None = None,
     ) -> None:
         if adapters and merged:
             raise ValueError("a voice holds adapters or merged weights, not both")
         self.card, self.model, self.audio = card, model, audio
-        self.features, self.imported = features or FeaturesConfig(), imported
+        self.features, self.diff_svc = features or FeaturesConfig(), diff_svc
         self.speaker = speaker.detach().cpu().float().reshape(1, -1)
         self.adapters = {n: t.detach().cpu().half() for n, t in (adapters or {}).items()}
         self.merged = {n: t.detach().cpu().float() for n, t in (merged or {}).items()}
@@ -110,10 +110,10 @@ class Voice:
     @cached_property
     def acoustic(self) -> AcousticModel | DiffSvcModel:
         """The acoustic model with this voice's changes merged in, built when first asked for."""
-        if self.imported:
-            taken_over = diff_svc.build(self.imported)
-            taken_over.load_state_dict(self.merged, strict=True)
-            return DiffSvcModel(taken_over, self.imported)
+        if self.diff_svc:
+            own = diff_svc.build(self.diff_svc)
+            own.load_state_dict(self.merged, strict=True)
+            return DiffSvcModel(own, self.diff_svc)
         if self.full:
             net = acoustic.build(self.model, self.audio)
             net.load_state_dict(self.merged, strict=True)
@@ -246,7 +246,7 @@ class Voice:
         for name, tensor in tensors.items():
             if not torch.isfinite(tensor).all():
                 raise VoiceError(f"voice {self.card.name}: {name} holds NaN or infinity; train it again")
-        contents = Contents(self.card, self.model, self.audio, self.features, tensors, self.imported)
+        contents = Contents(self.card, self.model, self.audio, self.features, tensors, self.diff_svc)
         try:
             checkpoint.save(Path(path), tensors, header(contents))
         except (OSError, SafetensorError) as error:

@@ -12,12 +12,13 @@ from torch import Tensor
 from resing import checkpoint
 from resing.config import AudioConfig, DiffSvcConfig, FeaturesConfig, ModelConfig, explain
 from resing.errors import VoiceError
-from resing.features import content
+from resing.features import content, hubert
 from resing.nets.acoustic import AcousticNet
 from resing.nets.adapter import adapter_tensors, add_adapters
 from resing.synthesis import acoustic, diff_svc, vocoder
 
-FORMAT, VERSION, IMPORTED_VERSION = "resing-voice", 1, 2
+FORMAT, VERSION, LATEST_VERSION = "resing-voice", 1, 2
+"""1: a change of the base that ships, or all of it; 2: networks of another shape, or other encoders."""
 FULL_BAND_HZ = 22050.0
 MAX_VOICE_BYTES = 256 << 20
 ADAPTED = ("decoder", "denoiser", "film")
@@ -32,6 +33,7 @@ LIMITS = {  # largest shapes believed, so that a file cannot ask for endless tim
     "speaker_dim": 1024,
     "adapter_rank": 256,
 }
+AGAIN = "train it again here (resing voice create), or install the version it was made with"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]
@@ -150,7 +152,7 @@ class Contents:
 
     Attributes:
         tensors: by name in the file: "speaker" (S,), then "adapter.*", or "net.*" in a full voice.
-        diff_svc: shape of a voice taken over from Diff-SVC, whose "net.*" are that system's; else None.
+        diff_svc: shape of a voice as Diff-SVC makes them, whose "net.*" are that system's; else None.
     """
 
     card: VoiceCard
@@ -163,17 +165,23 @@ class Contents:
 
 def header(contents: Contents) -> dict[str, Any]:
     """The JSON that a voice file carries beside its tensors."""
-    imported = {"diff_svc": contents.diff_svc.model_dump()} if contents.diff_svc else {}
-    return {
-        "format": FORMAT,
-        "version": IMPORTED_VERSION if imported else VERSION,
+    own_shape = {"diff_svc": contents.diff_svc.model_dump()} if contents.diff_svc else {}
+    sections = {
         "card": contents.card.model_dump(mode="json"),
         "model": contents.model.model_dump(),
         "audio": contents.audio.model_dump(),
         "features": contents.features.model_dump(),
         "content_hash": checkpoint.tensors_hash(contents.tensors),
-        **imported,
+        **own_shape,
     }
+    return {"format": FORMAT, "version": _version(sections), **sections}
+
+
+def _version(metadata: dict[str, Any]) -> int:
+    """The least version of the format that says all that is in a header."""
+    features = metadata.get("features")
+    kind = features.get("content_encoder") if isinstance(features, dict) else None
+    return LATEST_VERSION if "diff_svc" in metadata or kind in list(hubert.MODELS) else VERSION
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -188,10 +196,10 @@ def read_header(path: Path) -> dict[str, Any]:
     if metadata.get("format") != FORMAT:
         raise VoiceError(f"{path} is no voice (format {metadata.get('format')!r:.40}, expected {FORMAT!r})")
     version = metadata.get("version")
-    if version != (IMPORTED_VERSION if "diff_svc" in metadata else VERSION):
+    if version != _version(metadata):
         raise VoiceError(
-            f"{path} has version {version!r:.20} of the voice format, this Resing reads {VERSION}; "
-            "run: pip install --upgrade resing"
+            f"{path} has version {version!r:.20} of the voice format, this Resing reads up to "
+            f"{LATEST_VERSION}; run: pip install --upgrade resing"
         )
     return metadata
 
@@ -216,13 +224,16 @@ def read_contents(path: Path) -> Contents:
     model = _section(path, metadata, "model", ModelConfig)
     audio = _section(path, metadata, "audio", AudioConfig)
     features = _section(path, metadata, "features", FeaturesConfig)
-    imported = _section(path, metadata, "diff_svc", DiffSvcConfig) if "diff_svc" in metadata else None
+    diff_svc_ = _section(path, metadata, "diff_svc", DiffSvcConfig) if "diff_svc" in metadata else None
     _check_limits(path, model)
     tensors, _ = checkpoint.load(path)
     full = any(name.startswith("net.") for name in tensors)
-    if imported:
-        _check_imported(path, card, audio, imported)
-        expected = expected_imported(model, imported)
+    if diff_svc_:
+        _check_diff_svc(path, card, audio, diff_svc_)
+        expected = expected_diff_svc(model, diff_svc_)
+    elif features.content_encoder in hubert.MODELS:
+        _check_own(path, card, audio, features.content_encoder)
+        expected = expected_tensors(model, audio, adapters=False, full=True)
     else:
         _check_installed(path, card, model, audio, full)
         changed = not full and any(name.startswith("adapter.") for name in tensors)
@@ -232,7 +243,7 @@ def read_contents(path: Path) -> Contents:
         raise VoiceError(
             f"{path} is damaged: its weights are not those it was saved with; get the file again"
         )
-    return Contents(card, model, audio, features, tensors, imported)
+    return Contents(card, model, audio, features, tensors, diff_svc_)
 
 
 def _section(path: Path, metadata: dict[str, Any], key: str, model: type[AnyModel]) -> AnyModel:
@@ -258,12 +269,8 @@ def _check_limits(path: Path, model: ModelConfig) -> None:
 def _check_installed(path: Path, card: VoiceCard, model: ModelConfig, audio: AudioConfig, full: bool) -> None:
     """The voice's encoder, signal and (unless full) base model are the ones of this installation."""
     installed = Installed.read()
-    repair = "train it again here (resing voice create), or install the version it was made with"
-    if card.encoder_id != installed.encoder_id:
-        raise VoiceError(
-            f"{path}: the voice {card.name} needs the content encoder {card.encoder_id}, "
-            f"installed is {installed.encoder_id}; {repair}"
-        )
+    _check_encoder(path, card, installed)
+    repair = AGAIN
     if not full and card.base_hash != installed.base_hash:
         raise VoiceError(
             f"{path}: the voice {card.name} needs the base model {card.base_hash[:12]}, "
@@ -276,10 +283,27 @@ def _check_installed(path: Path, card: VoiceCard, model: ModelConfig, audio: Aud
         )
 
 
-def _check_imported(path: Path, card: VoiceCard, audio: AudioConfig, imported: DiffSvcConfig) -> None:
-    """The card of a voice taken over says so, and all around the voice is of the house."""
-    if card.encoder_id != imported.encoder or not card.imported or audio != AudioConfig():
-        raise VoiceError(f"{path}: its card and its settings contradict each other; import the voice again")
+def _check_encoder(path: Path, card: VoiceCard, installed: Installed) -> None:
+    if card.encoder_id != installed.encoder_id:
+        raise VoiceError(
+            f"{path}: the voice {card.name} needs the content encoder {card.encoder_id}, "
+            f"installed is {installed.encoder_id}; {AGAIN}"
+        )
+
+
+def _check_diff_svc(path: Path, card: VoiceCard, audio: AudioConfig, shape: DiffSvcConfig) -> None:
+    """A voice taken over says so on its card, one made here has our encoder; the rest is of the house."""
+    own = shape.encoder == "embedded"
+    if own:
+        _check_encoder(path, card, Installed.read())
+    if (not own and card.encoder_id != shape.encoder) or card.imported == own or audio != AudioConfig():
+        raise VoiceError(f"{path}: its card and its settings contradict each other; get the file again")
+
+
+def _check_own(path: Path, card: VoiceCard, audio: AudioConfig, kind: str) -> None:
+    """A voice with an acoustic model of its own names the encoder that its settings name."""
+    if not card.encoder_id.startswith(f"{kind}-") or card.imported or audio != AudioConfig():
+        raise VoiceError(f"{path}: its card and its settings contradict each other; get the file again")
 
 
 def _check_tensors(path: Path, tensors: dict[str, Tensor], expected: Shapes) -> None:
@@ -313,9 +337,9 @@ def expected_tensors(model: ModelConfig, audio: AudioConfig, adapters: bool, ful
     return expected
 
 
-def expected_imported(model: ModelConfig, imported: DiffSvcConfig) -> Shapes:
-    """As `expected_tensors`, for a voice taken over from Diff-SVC; its vector is not used."""
+def expected_diff_svc(model: ModelConfig, shape: DiffSvcConfig) -> Shapes:
+    """As `expected_tensors`, for a voice as Diff-SVC makes them; its vector does not steer it."""
     with torch.device("meta"):
-        net = diff_svc.build(imported).state_dict()
+        net = diff_svc.build(shape).state_dict()
     weights = {f"net.{name}": (tuple(tensor.shape), torch.float32) for name, tensor in net.items()}
     return {"speaker": ((model.speaker_dim,), torch.float32)} | weights

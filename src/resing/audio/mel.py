@@ -35,7 +35,22 @@ def mel_centres(n_mels: int, f_min: float, f_max: float) -> np.ndarray:
 @lru_cache(maxsize=64)
 def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, f_min: float, f_max: float) -> torch.Tensor:
     """Triangular area-normalised (Slaney) filters, (M, n_fft // 2 + 1)."""
-    edges = mel_to_hz(np.linspace(hz_to_mel(f_min), hz_to_mel(f_max), n_mels + 2))
+    return triangles(
+        mel_to_hz(np.linspace(hz_to_mel(f_min), hz_to_mel(f_max), n_mels + 2)), sample_rate, n_fft
+    )
+
+
+def triangles(edges: np.ndarray, sample_rate: int, n_fft: int) -> torch.Tensor:
+    """Filters of equal area that rise from each edge to the next and fall to the one after it.
+
+    Args:
+        edges: Hz, (M + 2,).
+        sample_rate: Hz.
+        n_fft: of the spectrum they weigh.
+
+    Returns:
+        (M, n_fft // 2 + 1).
+    """
     bins = np.linspace(0.0, sample_rate / 2, n_fft // 2 + 1)
     rise = (bins[None] - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     fall = (edges[2:, None] - bins[None]) / (edges[2:] - edges[1:-1])[:, None]

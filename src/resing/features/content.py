@@ -16,6 +16,7 @@ from torch import Tensor
 
 from resing import checkpoint
 from resing.audio.mel import hann_window, mel_filterbank
+from resing.features.units import Units
 from resing.nets.content import ContentNet
 
 EMBEDDED = Path(__file__).parent.parent / "weights" / "content.safetensors"
@@ -97,11 +98,21 @@ class ContentEncoder:
         net: the trained network.
         encoder_id: short name and hash; a voice works only with the encoder it was trained on.
         hiss_bands: channels of `hiss` that follow the network's own.
+
+    Attributes:
+        warps: it can be told to hear with warped frequencies.
     """
+
+    warps = True
 
     def __init__(self, net: ContentNet, encoder_id: str = "untrained", hiss_bands: int = 0) -> None:
         self.net, self.encoder_id = net.eval().requires_grad_(False), encoder_id
         self.hiss_bands = hiss_bands
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return str(next(self.net.parameters()).device)
 
     @classmethod
     def load(cls, path: Path | str = EMBEDDED, device: str = "cpu") -> "ContentEncoder":
@@ -141,7 +152,7 @@ class ContentEncoder:
         return torch.cat([units, hiss(mel, self.hiss_bands)], dim=1) if self.hiss_bands else units
 
 
-def to_grid(units: np.ndarray, times: np.ndarray) -> np.ndarray:
+def to_grid(units: np.ndarray | Units, times: np.ndarray) -> np.ndarray:
     """Units interpolated in a straight line to other times.
 
     Args:
@@ -155,7 +166,8 @@ def to_grid(units: np.ndarray, times: np.ndarray) -> np.ndarray:
     low = np.floor(position).astype(int)
     high = np.minimum(low + 1, units.shape[1] - 1)
     weight = (position - low).astype(np.float32)
-    return units[:, low] * (1 - weight) + units[:, high] * weight
+    found: np.ndarray = units[:, low] * (1 - weight) + units[:, high] * weight
+    return found
 
 
 @lru_cache(maxsize=1)

@@ -20,10 +20,11 @@ from resing.audio.files import downmix_weights, read_blocks
 from resing.audio.resampling import Resampler, resampled_length
 from resing.config import AudioConfig, FeaturesConfig
 from resing.errors import AudioError
-from resing.features import content, f0
+from resing.features import content, ears, f0
 from resing.features.loudness import REFERENCE_DB, a_weighted_level, relative_loudness, song_level
-from resing.features.melody_tracking import Doubt, find_melody, second_opinion
+from resing.features.melody_tracking import Doubt, Melody, find_melody, second_opinion
 from resing.features.residue import left_over, several_notes, steepest_fall
+from resing.features.units import Units
 
 SHORTEST_SECONDS = 0.3
 SILENT_DB = -70.0
@@ -32,6 +33,7 @@ SILENT_BELOW_SONG_DB = 60.0
 DIGITAL_SILENCE_DB = -95.0
 BLOCK_SECONDS = 10.0
 LEVEL_WINDOW_FRAMES = 800
+GRID_WINDOW_FRAMES = 10000
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +65,7 @@ class Features:
     """What is sung in a recording, on the house frame grid.
 
     Attributes:
-        units50: content units at second 0.02 * u, (C, U) float16; `window` brings them to the grid.
+        units50: content units at second 0.02 * u, (C, U); `window` brings them to the grid.
         f0: Hz, 0 where unvoiced, (T,) float32.
         voiced: True where f0 was heard, (T,).
         loudness: dB relative to the song, (T,) float32.
@@ -79,7 +81,7 @@ class Features:
         fall_db: how steeply its level falls at most, see `residue.steepest_fall`.
     """
 
-    units50: np.ndarray
+    units50: Units
     f0: np.ndarray
     voiced: np.ndarray
     loudness: np.ndarray
@@ -199,16 +201,17 @@ def extract_recording(
     )
     melody = find_melody(pitch, confidence, opinion, features_config)
     samples = resampled_length(levels.samples, recording.sample_rate, audio_config.sample_rate)
-    times = f0.frame_times(audio_config.frame_count(samples), audio_config)
+    notes, sure = _on_grid(
+        melody, confidence, audio_config.frame_count(samples), audio_config, features_config
+    )
     silent = levels.level_db < _silence_threshold(levels.song_level_db)
-    notes, _ = f0.to_grid(melody.hz, confidence, times, features_config.f0_confidence)
     notes[silent] = 0.0
     return Features(
         units50=units,
         f0=notes,
         voiced=notes > 0,
         loudness=relative_loudness(levels.level_db, levels.song_level_db),
-        confidence=np.interp(times, f0.swift_times(len(pitch)), melody.sure).astype(np.float32),
+        confidence=sure,
         silent=silent,
         song_level_db=levels.song_level_db,
         samples=samples,
@@ -301,6 +304,20 @@ def _silence_threshold(song_level_db: float) -> float:
     return min(max(song_level_db - SILENT_BELOW_SONG_DB, DIGITAL_SILENCE_DB), SILENT_DB)
 
 
+def _on_grid(
+    melody: Melody, confidence: np.ndarray, frames: int, audio: AudioConfig, config: FeaturesConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """f0 in Hz, 0 where unvoiced, and how sure it is, on the house grid, (T,) float32 each."""
+    notes, sure = np.zeros(frames, np.float32), np.zeros(frames, np.float32)
+    heard = f0.swift_times(len(melody.hz))
+    for start in range(0, frames, GRID_WINDOW_FRAMES):
+        here = slice(start, min(start + GRID_WINDOW_FRAMES, frames))
+        times = f0.frame_times(here.stop - start, audio, start)
+        notes[here] = f0.to_grid(melody.hz, confidence, times, config.f0_confidence)[0]
+        sure[here] = np.interp(times, heard, melody.sure)
+    return notes, sure
+
+
 def _listen(
     recording: Recording,
     gain: float,
@@ -308,29 +325,34 @@ def _listen(
     config: FeaturesConfig,
     encoder: content.ContentEncoder,
     progress: Callable[[float], object] | None,
-) -> list[np.ndarray]:
-    """Pitch in Hz (F,), its confidence (F,), second opinion (5, F), what is left (3, F); units (C, U)."""
-    step = math.lcm(f0.SWIFT_HOP, content.UNIT_HOP)
-    left = math.ceil(
-        max((encoder.net.left_frames + 2) * content.UNIT_HOP, f0.HALO_FRAMES * f0.SWIFT_HOP) / step
-    )
-    right = math.ceil(
-        max((encoder.net.right_frames + 2) * content.UNIT_HOP, f0.HALO_FRAMES * f0.SWIFT_HOP) / step
-    )
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Units]:
+    """Pitch in Hz (F,), its confidence (F,), second opinion (5, F), what is left (3, F); units (C, U).
+
+    All are written into one place as they come: small arrays held between the large ones of each window
+    would keep freed memory from being used again.
+    """
+    tracker = ears.tracker(config, encoder.device)
+    step = math.lcm(tracker.grain, f0.SWIFT_HOP, content.UNIT_HOP)
+    left = math.ceil(max((encoder.net.left_frames + 2) * content.UNIT_HOP, tracker.halo) / step)
+    right = math.ceil(max((encoder.net.right_frames + 2) * content.UNIT_HOP, tracker.halo) / step)
     longest = min(content.CHUNK_UNITS * content.UNIT_HOP, round(f0.CHUNK_SECONDS * content.SAMPLE_RATE))
     size = max(longest // step - left - right, 1) * step  # a window with its context is one chunk of each
     total = resampled_length(samples, recording.sample_rate, content.SAMPLE_RATE)
     levelled = (block * np.float32(gain) for block in recording.mono(content.SAMPLE_RATE))
-    found: list[tuple[np.ndarray, ...]] = []
+    frames, at = np.zeros((10, max(1, total // f0.SWIFT_HOP)), np.float32), 0
+    units: Units | None = None
     for count, (skip, piece) in enumerate(overlapping(levelled, size, left * step, right * step), 1):
-        hz, sure = f0.swift_frames(piece, config)
-        wanted = slice(skip // f0.SWIFT_HOP, (skip + size) // f0.SWIFT_HOP)
-        heard = encoder(piece)[:, skip // content.UNIT_HOP : (skip + size) // content.UNIT_HOP]
+        hz, sure = tracker.hear(piece, config)
         voiced = sure >= config.f0_confidence
         opinion, left_of_it = second_opinion(piece, hz, voiced, config), left_over(piece, hz, voiced)
-        found.append(
-            (hz[wanted], sure[wanted], opinion[:, wanted], left_of_it[:, wanted], heard.astype(np.float16))
-        )
+        found = np.stack([hz, sure, *opinion, *left_of_it])
+        found = found[:, skip // f0.SWIFT_HOP : (skip + size) // f0.SWIFT_HOP]
+        frames[:, at : at + found.shape[1]] = found
+        at += found.shape[1]
+        heard = encoder(piece)[:, skip // content.UNIT_HOP : (skip + size) // content.UNIT_HOP]
+        units = units or Units(len(heard))
+        units.append(heard)
         if progress is not None:
             progress(min(1.0, count * size / total))
-    return [np.concatenate(pieces, axis=-1) for pieces in zip(*found, strict=True)]
+    assert units is not None
+    return frames[0, :at], frames[1, :at], frames[2:7, :at], frames[7:, :at], units

@@ -4,6 +4,8 @@ The default tracker is SwiftF0 (Nieradzik 2025, arXiv 2508.18440), a small ONNX 
 its own wheel. `track_world` is a second opinion by WORLD's Harvest (Morise 2017).
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -65,6 +67,27 @@ def swift_frames(
         pitch[start:stop] = result.pitch_hz[wanted]
         confidence[start:stop] = result.confidence[wanted]
     return pitch, confidence
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """A pitch tracker that answers on SwiftF0's frames.
+
+    Attributes:
+        hear: what it makes of mono samples at 16 kHz (N,): pitch in Hz and confidence in [0, 1], both
+            (N // SWIFT_HOP,), at least one frame.
+        tracker_id: short name, with a hash where its weights do not ship.
+        halo: samples of context that it wants on both sides.
+        grain: a window that begins at a multiple of so many samples is heard as in the whole.
+    """
+
+    hear: Callable[[np.ndarray, FeaturesConfig], tuple[np.ndarray, np.ndarray]]
+    tracker_id: str
+    halo: int
+    grain: int = SWIFT_HOP
+
+
+SWIFT = Tracker(swift_frames, "swift-f0", HALO_FRAMES * SWIFT_HOP)
 
 
 def to_grid(

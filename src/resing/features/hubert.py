@@ -25,6 +25,12 @@ class HubertEncoder(ContentEncoder):
     """
 
     net: Hubert  # type: ignore[assignment]
+    warps = False
+
+    @property
+    def kind(self) -> str:
+        """Which of MODELS its units are."""
+        return next(kind for kind in MODELS if self.encoder_id.startswith(kind))
 
     def __init__(self, net: Hubert, encoder_id: str = "untrained") -> None:
         self.net, self.encoder_id = net.eval().requires_grad_(False), encoder_id
@@ -34,20 +40,21 @@ class HubertEncoder(ContentEncoder):
         if warp != 1.0:
             raise ValueError("this encoder hears a waveform and cannot warp its frequencies")
         missing = -audio.shape[-1] % UNIT_HOP
-        return self.net(F.pad(audio, (PAD, PAD + missing)))
+        return self.net(F.pad(audio, (PAD, PAD + missing)).to(self.device)).cpu()
 
 
-def load(kind: str) -> HubertEncoder:
+def load(kind: str, device: str = "cpu") -> HubertEncoder:
     """The encoder for a kind of unit, where its model is here.
 
     Args:
         kind: a key of MODELS.
+        device: where it computes.
 
     Raises:
         DownloadError: it is not here, or not what it should be; says how to get it.
     """
     net, digest = hub.build(MODELS[kind], lambda tensors: build(kind, tensors))
-    return HubertEncoder(net, f"{kind}-{digest}")
+    return HubertEncoder(net.to(device), f"{kind}-{digest}")
 
 
 def build(kind: str, tensors: dict[str, Tensor]) -> Hubert:

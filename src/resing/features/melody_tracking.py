@@ -145,7 +145,28 @@ def find_melody(
         opinion: `second_opinion`, (5, F).
         config: pitch range and the confidence from which a frame is voiced.
     """
-    candidates = np.stack([*(hz * factor for factor in FACTORS), opinion[0]])  # (4, F)
+    chosen, strong = hz.astype(np.float32), opinion[2].astype(np.float32)
+    stranger = np.zeros(len(hz), bool)
+    voiced = np.flatnonzero(confidence >= config.f0_confidence)
+    for run in np.split(voiced, np.flatnonzero(np.diff(voiced) > REST_FRAMES) + 1):
+        if len(run):
+            candidates, strength, cost = _candidates(hz[run], confidence[run], opinion[:, run], config)
+            choice = _cheapest_path(np.log2(np.maximum(candidates, 1.0)) * 12, cost, run)
+            places = choice, np.arange(len(run))
+            chosen[run], strong[run], stranger[run] = candidates[places], strength[places], choice == 3
+    np.clip(strong, 0.0, 1.0, out=strong)
+    apart = np.where(opinion[0] > 0, _semitones_apart(opinion[0], chosen), 0.0)
+    agree = (np.abs(apart) < AGREE_SEMITONES) & ~stranger
+    sure = confidence * np.where(agree, 1.0, 0.5) * np.where(strong < HOARSE, strong / HOARSE, 1.0)
+    heard = confidence >= config.f0_confidence
+    return Melody(chosen, sure.astype(np.float32), _doubts(heard, np.abs(apart), opinion[1], strong))
+
+
+def _candidates(
+    hz: np.ndarray, confidence: np.ndarray, opinion: np.ndarray, config: FeaturesConfig
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pitch in Hz, strength and cost of each candidate of the frames of a run, (4, R) each."""
+    candidates = np.stack([*(hz * factor for factor in FACTORS), opinion[0]])
     strength = np.stack([opinion[2], opinion[3], opinion[4], opinion[1]])
     cost = 1.0 - strength + OCTAVE_COST * np.log2(config.f0_max / np.maximum(candidates, 1.0))
     cost[1:] += STRANGER_COST * confidence
@@ -153,18 +174,7 @@ def find_melody(
     related = (np.abs(interval - RELATED_SEMITONES[:, None]) < 1.5).any(axis=0)
     cost[1:][(candidates[1:] < config.f0_min) | (candidates[1:] > config.f0_max)] = np.inf
     cost[3, related] = np.inf
-    voiced = np.flatnonzero(confidence >= config.f0_confidence)
-    choice = np.zeros(len(hz), int)
-    for run in np.split(voiced, np.flatnonzero(np.diff(voiced) > REST_FRAMES) + 1):
-        if len(run):
-            choice[run] = _cheapest_path(np.log2(np.maximum(candidates[:, run], 1.0)) * 12, cost[:, run], run)
-    chosen = candidates[choice, np.arange(len(hz))].astype(np.float32)
-    strong = np.clip(strength[choice, np.arange(len(hz))], 0.0, 1.0)
-    apart = np.where(opinion[0] > 0, _semitones_apart(opinion[0], chosen), 0.0)
-    agree = (np.abs(apart) < AGREE_SEMITONES) & (choice != 3)
-    sure = confidence * np.where(agree, 1.0, 0.5) * np.where(strong < HOARSE, strong / HOARSE, 1.0)
-    heard = confidence >= config.f0_confidence
-    return Melody(chosen, sure.astype(np.float32), _doubts(heard, np.abs(apart), opinion[1], strong))
+    return candidates, strength, cost
 
 
 def _semitones_apart(hz: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -101,7 +101,7 @@ def read(path: Path | str, config: Path | str, facts: Facts) -> Voice:
     features = FeaturesConfig(content_encoder=shape.encoder)
     model = ModelConfig()
     speaker = torch.zeros(model.speaker_dim)
-    return Voice(card, model, AudioConfig(), speaker, merged=weights, features=features, imported=shape)
+    return Voice(card, model, AudioConfig(), speaker, merged=weights, features=features, diff_svc=shape)
 
 
 def install(voice: Voice, replace: bool = False) -> Path:

@@ -60,6 +60,7 @@ class WaveNetDenoiser(nn.Module):
         self.residual_layers = nn.ModuleList(ResidualLayer(channels, hidden, d) for d in dilations)
         self.skip_projection = nn.Conv1d(channels, channels, 1)
         self.output_projection = nn.Conv1d(channels, n_mels, 1)
+        nn.init.zeros_(self.output_projection.weight)
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """The noise in `x`.

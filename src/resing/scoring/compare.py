@@ -25,9 +25,12 @@ MARGINS = {  # figure of a phrase: what counts as a loss, and whether more is be
     "coverage": (0.02, True),
     "voicing_error": (2.0, False),
     "units_distance": (0.02, False),
+    "phone_distance": (2.0, False),
 }
-DECISIVE = ("similarity", "hnr_db", "words_cer")
-"""No difference is claimed unless a loss in each of these is excluded (words: where they were heard)."""
+WORDS, SOUNDS = "words_cer", "phone_distance"
+DECISIVE = ("similarity", "hnr_db", WORDS)
+"""No difference is claimed unless a loss in each of these is excluded; where no recogniser heard the words,
+SOUNDS stands in for them."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,9 @@ def judge(
         voice: that both were held against.
     """
     won = {side: [_gain(d) for d in differences if d.verdict == side] for side in ("a", "b")}
-    decisive = [d for d in differences if d.name in DECISIVE and (d.name != "words_cer" or d.phrases)]
+    heard = any(d.name == WORDS and d.phrases for d in differences)
+    needed = DECISIVE if heard else tuple(SOUNDS if name == WORDS else name for name in DECISIVE)
+    decisive = [d for d in differences if d.name in needed]
     open_ones = [d for d in decisive if d.verdict == "unsure"]
     rest = f" Not enough to tell about {_listed([d.heading for d in open_ones])}." if open_ones else ""
     if won["a"] and won["b"]:
@@ -219,7 +224,7 @@ def judge(
     if open_ones:
         return "unsure", f"Not enough to tell: {_reason(open_ones, voice)}."
     limits = _listed([f"{_with_unit(d.margin, d.unit)} of {d.heading}" for d in decisive])
-    words = "" if any(d.name == "words_cer" for d in decisive) else " Nobody listened for the words."
+    words = "" if heard else " Nobody listened for the words themselves."
     return "same", f"No difference: neither loses {limits}.{words}"
 
 

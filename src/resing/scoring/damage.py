@@ -1,5 +1,6 @@
 """Every detector of damage, run on one pair: its figures and the places it points at."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from resing.scoring import artefacts, metrics, timing
 from resing.scoring.artefacts import Reference
 from resing.scoring.card import Figure
 from resing.scoring.clip import HEARING_RATE, Clip
-from resing.scoring.figures import DULL_AGAINST_SOURCE_DB, row
+from resing.scoring.figures import row
 from resing.scoring.metrics import VOICED
 from resing.scoring.pair import Pair, frames_between
 from resing.scoring.places import Place
@@ -19,7 +20,8 @@ CLEAR_DB = 20.0
 """HNR from which on a tone is clear: more is no better to hear."""
 BREATHY_DB, BUZZY_DB = -8.0, 9.0
 """Change of HNR, of CPP, that a phrase of another natural voice does not show for 0.3 s."""
-DULL_SECONDS = 0.5
+DULL_DB, DULL_SECONDS = -22.0, 0.5
+"""What a moment of another natural voice does not lack against source and recordings: vowels differ."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,18 @@ def find_damage(pair: Pair, target: Target | None = None) -> Damage:
     recordings = target.recordings if target is not None else None
     figures: list[Figure] = []
     places: dict[str, list[Place]] = {}
-    for found in (_levels(pair), _melody(pair), _seams(pair), _timing(pair)):
-        for kind, figure, those in found:
-            figures.append(figure)
-            places.setdefault(kind, []).extend(those)
+    for kind, figure, those in detected(pair):
+        figures.append(figure)
+        places.setdefault(kind, []).extend(those)
     figures.append(row("not_finite", metrics.not_finite(pair.output.raw)))
     places |= _tone(pair, recordings)
     places["dull"] = _dull(pair, recordings)
     return Damage(tuple(figures), _without_echoes(places))
+
+
+def detected(pair: Pair) -> Iterator[tuple[str, Figure, list[Place]]]:
+    """Kind, figure and places of every detector of moments, level, melody and time."""
+    return itertools.chain(_levels(pair), _melody(pair), _seams(pair), _timing(pair))
 
 
 def _levels(pair: Pair) -> Iterator[tuple[str, Figure, list[Place]]]:
@@ -116,16 +122,17 @@ def _tone(pair: Pair, recordings: Recordings | None) -> dict[str, list[Place]]:
 
 
 def _dull(pair: Pair, recordings: Recordings | None) -> list[Place]:
-    """Where brightness is missing while someone sings; two singers differ, so against the source by far."""
+    """Where brightness is missing by far while someone sings."""
     sounds = _phrases_alone(pair, pair.source), _phrases_alone(pair, pair.output)
     if recordings is None:
-        found = [p for p in artefacts.dull_places(*sounds, pair.rates)[1] if p[2] >= -DULL_AGAINST_SOURCE_DB]
+        found = artefacts.dull_places(*sounds, pair.rates)[1]
     else:
         reference = Reference(recordings.spectrum, recordings.bandwidth_hz)
         found = artefacts.dull_places(*sounds, pair.rates, reference)[1]
     inside = [
         (max(start, first), min(end, last), strength)
         for start, end, strength in found
+        if strength >= -DULL_DB
         for first, last in pair.edges
     ]
     return [place for place in inside if place[1] - place[0] >= DULL_SECONDS]

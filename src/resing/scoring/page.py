@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resing.scoring.card import Figure, Finding, Phrase, Scorecard
+from resing.scoring.wording import MEANINGS
 
 SEVERITIES = ((0.34, "slight"), (0.67, "clear"), (1.01, "strong"))
 EMPTY = "\u2013"
@@ -124,18 +125,19 @@ def _findings(findings: Iterable[Finding]) -> str:
 
 
 def _figures(figures: Iterable[Figure]) -> str:
+    """The table of figures, those beyond their limits on top."""
     heads = "".join(
         f'<th scope="col" role="columnheader"{name and f" class={name}"}>{head}</th>'
         for head, name in (
             ("Figure", ""),
             ("Output", "number"),
             ("Source", "number"),
-            ("Target", "number"),
+            ("Voice", "number"),
             ("Limit", ""),
             ("State", ""),
         )
     )
-    rows = "\n".join(_figure(figure) for figure in figures)
+    rows = "\n".join(_figure(figure) for figure in sorted(figures, key=lambda figure: not figure.flagged))
     return (
         f'<table class="figures" role="table"><thead role="rowgroup"><tr role="row">{heads}</tr></thead>'
         f'<tbody role="rowgroup">{rows}</tbody></table>'
@@ -143,7 +145,8 @@ def _figures(figures: Iterable[Figure]) -> str:
 
 
 def _figure(figure: Figure) -> str:
-    note = f" <small>{safe(figure.note)}</small>" if figure.note else ""
+    said = [text for text in (MEANINGS.get(figure.name), figure.note) if text]
+    note = "".join(f" <small>{safe(_capital(text))}.</small>" for text in said)
     if figure.flagged:
         state = "▲ beyond its limit"
     else:
@@ -151,7 +154,7 @@ def _figure(figure: Figure) -> str:
     values = "".join(
         f'<td class="number{" none" if value is None else ""}" role="cell" data-label="{label}">'
         f"{safe(number(value, figure.unit))}</td>"
-        for label, value in (("Output", figure.value), ("Source", figure.source), ("Target", figure.target))
+        for label, value in (("Output", figure.value), ("Source", figure.source), ("Voice", figure.target))
     )
     heading = f'<span class="what">{safe(_capital(figure.heading))}</span>{note}'
     limit = safe(figure.limit.replace(">= ", "\u2265 ").replace("<= ", "\u2264 ").replace("-", MINUS))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from resing import pitch
-from resing.scoring import metrics
+from resing.scoring import metrics, phones
 from resing.scoring.clip import HEARING_RATE, Clip, Part
 from resing.scoring.metrics import CONFIDENT, FRAME_SECONDS, Pitch
 from resing.scoring.phrases import Edges, find_phrases
@@ -140,8 +140,17 @@ class Pair:
 
     @cached_property
     def sung(self) -> Pitch:
-        """What the output sings, by SwiftF0; frames that it lacks count as silent, (T,)."""
-        return self._fitted(self.output.pitch)
+        """What the output sings, by SwiftF0, (T,).
+
+        Frames that it lacks count as silent, and a lone frame more than 20 % off as unsure: nobody sings a
+        note of 16 ms, but the tracker slips by an octave for as long.
+        """
+        heard = self._fitted(self.output.pitch)
+        off = self.sure & (heard.confidence >= CONFIDENT)
+        ratio = np.where(off, heard.f0, 1.0) / np.where(off, self.wanted.f0, 1.0)
+        off &= 1200.0 * np.abs(np.log2(ratio)) > GROSS_CENTS
+        lone = off & ~np.append(off[1:], False) & ~np.append(False, off[:-1])
+        return Pitch(heard.f0, np.where(lone, 0.0, heard.confidence))
 
     @cached_property
     def sung_second(self) -> Pitch:
@@ -201,10 +210,20 @@ class Pair:
         """1 - cosine of the content units of both where the source sounds, else NaN, (U,)."""
         n = min(self.source.units.shape[1], self.output.units.shape[1])
         before, after = (clip.units[:, :n].T.astype(np.float32) for clip in (self.source, self.output))
-        apart = 1.0 - np.sum(metrics.unit(before) * metrics.unit(after), axis=1)
-        at = np.round(np.arange(n) * UNIT_SECONDS / FRAME_SECONDS).astype(int)
-        sounding = self.active[np.minimum(at, self.frames - 1)]
-        return np.where(sounding, apart, np.nan)
+        return self._sounding(1.0 - np.sum(metrics.unit(before) * metrics.unit(after), axis=1))
+
+    @cached_property
+    def phone_distances(self) -> np.ndarray:
+        """How far the phones heard in both are apart, 0 to 1, where the source sounds, else NaN, (U,)."""
+        probe = phones.embedded()
+        if probe is None:
+            return np.full(len(self.unit_distances), np.nan)
+        return self._sounding(probe.distances(self.source.units, self.output.units))
+
+    def _sounding(self, by_unit: np.ndarray) -> np.ndarray:
+        """Values at content units with NaN where the source is silent, (U,)."""
+        at = np.round(np.arange(len(by_unit)) * UNIT_SECONDS / FRAME_SECONDS).astype(int)
+        return np.where(self.active[np.minimum(at, self.frames - 1)], by_unit, np.nan)
 
 
 def guess_transpose(source: Clip, output: Clip) -> int:

@@ -77,7 +77,9 @@ def score_pair(pair: Pair, target: Target | None, tell: ProgressCallback) -> Sco
     found = [*figures.whole(pair, target, voices)]
     tell("score", 2, 4)
     damage = find_damage(pair, target)
-    found += [*damage.figures, figures.row("words_cer", None, note=figures.NO_WORDS)]
+    found += damage.figures
+    found += [figures.row("words_cer", None, note=figures.NO_WORDS)]
+    found += [figures.row("opinion_change", None, note=figures.NO_OPINION)]
     tell("score", 3, 4)
     parts = [phrase_figures(pair, target, edge) for edge in edges]
     findings = timeline.find_all(pair, target, voices, damage.places, parts)

@@ -117,7 +117,7 @@ class Target:
         """The vector that stands for the voice, of length one, (S,): its recordings' or the voice file's."""
         if self.recordings is not None:
             return self.recordings.centroid
-        if self.voice.imported:
+        if self.voice.card.imported:
             raise VoiceError(
                 f"the voice {self.name} comes from another system and says nothing about its sound; give its "
                 "recordings to compare with"

@@ -41,11 +41,11 @@ FULL = {  # strength at which a kind is as bad as it gets
     "noise": 30.0,
     "clipping": 60.0,
     "click": 5.0,
-    "dip": 12.0,
-    "step": 2.5,
+    "dip": 10.0,
+    "step": 2.4,
     "jump": 0.35,
-    "missing": 0.6,
-    "timing": 80.0,
+    "missing": 0.35,
+    "timing": 60.0,
     "timbre": 0.15,
 }
 

@@ -96,6 +96,36 @@ def _times(heard: Heard) -> str:
     return "" if heard.count == 1 else f", {heard.count} times"
 
 
+MEANINGS = {
+    "similarity": "how much the sound of the voice is like the one asked for; 1 would be itself",
+    "similarity_of_ceiling": "1 is as like as one of its own recordings is to the others",
+    "leak_margin": "below 0 the first singer is still heard",
+    "f0_rmse_cents": "how far notes are from the ones asked for; 100 cents are a semitone, and "
+    "one wrong note weighs as much as many that are a little off",
+    "f0_median_cents": "the same for an everyday note, without the worst ones",
+    "coverage": "share of the source's clear notes that are clear notes in the output too",
+    "f0_correlation": "1 where the melody rises and falls just as it should",
+    "gross_share": "share of the singing that is more than three semitones off",
+    "voicing_seconds": "counting only what lasts: 80 ms and longer",
+    "voicing_error": "share of the singing that turned from a note to breath, or from breath to a note",
+    "units_distance": "0 where every sound of the words is as it was",
+    "phone_distance": "two people singing the same words differ by 13 % or so, singing other words by 90 %",
+    "hnr_db": "how much note there is for the breath and noise in it; more is clearer",
+    "hnr_high_db": "the same for the brilliance of the voice, where hiss is heard first",
+    "hnr_db_change": "below its limit the output has more breath or noise in its notes",
+    "hnr_high_db_change": "below its limit brilliance turns to hiss: husky, or noisy",
+    "cpp_db": "less is hoarse, much more is like a machine",
+    "worst_band_db": "how much of the brightness is missing where most is missing",
+    "silence_floor_db": "hiss or hum that is left where nobody sings",
+    "true_peak_dbtp": "above 0 it may distort when played",
+    "part_lag_ms": "singers are heard to be late from about 20 ms on",
+    "drift_ms_per_minute": "whether it runs away from the song",
+    "clicks_ratio": "1.5 times what singing does by itself is a click",
+    "steps_db": "a jump of loudness within a held note",
+    "jumps_share": "a jump within a held note, as when a bit of tape is cut out",
+}
+"""What figures mean, where their headings do not say it."""
+
 TEXTS: dict[str, Callable[[Heard], str]] = {
     "pitch": _pitch,
     "octave": lambda heard: f"pitch breaks: it jumps by an octave{heard.on}",

@@ -19,9 +19,10 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic import BaseModel, TypeAdapter
 
-from resing.config import ConvertOptions, SongOptions, TrainingConfig
+from resing.config import ConvertOptions, PresetName, SongOptions, TrainingConfig
 from resing.errors import ConfigError, ResingError
 from resing.server import schema
+from resing.server.database import OVER
 from resing.server.places import Places
 from resing.training.create import VoiceFacts
 from resing.whole import whole
@@ -103,13 +104,25 @@ class Client:
             )
         )
 
+    def retake(self, job: str, start_seconds: float, end_seconds: float) -> "Work":
+        """Sing a phrase of a conversion once more; gives the whole song with the other take in it.
+
+        Args:
+            job: id of the conversion, or of an earlier retake.
+            start_seconds: of the place in the song where the phrase is.
+            end_seconds: of the same.
+        """
+        place = {"start_seconds": start_seconds, "end_seconds": end_seconds}
+        return self.start(schema.Retake(kind="retake", job=job, **place))
+
     def score(self, job: str) -> "Work":
         """Judge what a conversion made."""
         return self.start(schema.Score(kind="score", job=job))
 
-    def look_at(self, uploads: list[str], songs: bool = False) -> "Work":
-        """Look at recordings for a voice."""
-        return self.start(schema.Recordings(kind="recordings", uploads=tuple(uploads), songs=songs))
+    def look_at(self, uploads: list[str], songs: bool = False, preset: PresetName = "embedded") -> "Work":
+        """Look at recordings for a voice that will be made with a preset."""
+        heard = schema.Recordings(kind="recordings", uploads=tuple(uploads), songs=songs, preset=preset)
+        return self.start(heard)
 
     def create_voice(
         self, recordings: str, facts: VoiceFacts, training: TrainingConfig | None = None
@@ -193,7 +206,7 @@ class Work:
         while True:
             job = self.now()
             yield job
-            if job.state in schema.OVER:
+            if job.state in OVER:
                 return
             time.sleep(LOOK_SECONDS)
 

@@ -1,4 +1,4 @@
-"""The database file: its tables, its transactions, and the rows that are jobs.
+"""Where jobs and uploads are written down: records in transactions, in an SQLite file or, by a URL, in Redis.
 
 Whoever uses it opens it, does one transaction and closes it, so any process may at any time, and a killed
 one leaves nothing half done.
@@ -6,40 +6,33 @@ one leaves nothing half done.
 
 import contextlib
 import json
+import os
 import sqlite3
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from resing.errors import ResingError
 from resing.server.places import Places
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
+OVER: tuple[State, ...] = ("done", "failed", "cancelled")
+Kind = Literal["uploads", "jobs", "results"]
+Record = dict[str, Any]
 LONGEST_LOG = 400
-NEEDED = "SELECT other FROM needs JOIN jobs ON jobs.id = needs.job WHERE jobs.state IN ('queued', 'running')"
-"""What must stay, because a job that is not over needs it."""
+QUEUE = "RESING_QUEUE"
+"""The environment's variable that names a Redis, such as redis://127.0.0.1:6379/0; without it, a file."""
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS uploads (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, about TEXT NOT NULL, bytes INTEGER NOT NULL, used REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY, kind TEXT NOT NULL, title TEXT NOT NULL, request TEXT NOT NULL, secret TEXT NOT NULL,
-    state TEXT NOT NULL DEFAULT 'queued', owner TEXT, attempts INTEGER NOT NULL DEFAULT 0,
-    cancel REAL, created REAL NOT NULL, started REAL, finished REAL, used REAL NOT NULL,
-    progress TEXT NOT NULL DEFAULT '{}', result TEXT, error TEXT);
-CREATE TABLE IF NOT EXISTS needs (job TEXT NOT NULL, other TEXT NOT NULL, PRIMARY KEY (job, other));
+CREATE TABLE IF NOT EXISTS records (
+    kind TEXT NOT NULL, name TEXT NOT NULL, state TEXT, created REAL, record TEXT NOT NULL,
+    PRIMARY KEY (kind, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS log (job TEXT NOT NULL, time REAL NOT NULL, text TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, kind, created);
+CREATE INDEX IF NOT EXISTS records_by_state ON records (kind, state, created);
+CREATE INDEX IF NOT EXISTS records_by_time ON records (kind, created);
 CREATE INDEX IF NOT EXISTS log_by_job ON log (job, time);
 """
-
-
-class UnknownError(ResingError):
-    """There is no such job, upload or file, or not any more."""
-
-    code = "unknown"
-    http_status = 404
 
 
 class BusyError(ResingError):
@@ -49,99 +42,148 @@ class BusyError(ResingError):
     http_status = 503
 
 
-class StateError(ResingError):
-    """The job is not in a state in which this can be done."""
+class Records(Protocol):
+    """What is written down, within a transaction. Read before you write: some see their writes only later."""
 
-    code = "state"
-    http_status = 409
+    def get(self, kind: Kind, name: str) -> Record | None:
+        """A record, if it is there."""
+        ...
+
+    def all(self, kind: Kind) -> list[Record]:
+        """All records of a kind."""
+        ...
+
+    def jobs(self, *states: State) -> list[Record]:
+        """The jobs in some states, oldest first."""
+        ...
+
+    def newest(self, most: int) -> list[Record]:
+        """The newest jobs, newest first."""
+        ...
+
+    def put(self, kind: Kind, name: str, record: Record) -> None:
+        """Write a record, in the place of an older one of that name."""
+        ...
+
+    def remove(self, kind: Kind, name: str) -> None:
+        """Delete a record; with a job goes its log."""
+        ...
+
+    def say(self, job: str, time: float, text: str) -> None:
+        """Add a line to a job's log, which keeps its last LONGEST_LOG lines."""
+        ...
+
+    def said(self, job: str) -> list[tuple[float, str]]:
+        """A job's log: when and what."""
+        ...
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A job as it stands in the database; times are seconds since 1970."""
+class Database(Protocol):
+    """Opens transactions."""
 
-    id: str
-    kind: str
-    title: str
-    request: dict[str, Any]
-    state: State
-    owner: str | None
-    attempts: int
-    cancel: float | None
-    created: float
-    started: float | None
-    finished: float | None
-    used: float
-    progress: dict[str, Any]
-    result: dict[str, Any] | None
-    error: dict[str, str] | None
+    def reading(self) -> AbstractContextManager[Records]:
+        """For looking."""
+        ...
+
+    def changing(self) -> AbstractContextManager[Records]:
+        """For changes that are made wholly or not at all, with nobody else's in between."""
+        ...
 
 
-class Database:
-    """The tables of a server.
+def open_database(places: Places) -> Database:
+    """The database of a server: the Redis that RESING_QUEUE names, or a file among its things."""
+    url = os.environ.get(QUEUE, "")
+    if not url:
+        return SQLiteDatabase(places.database)
+    from resing.server.database_redis import RedisDatabase
+
+    return RedisDatabase(url, places.root)
+
+
+class SQLiteDatabase:
+    """Records in one file.
 
     Args:
-        places: where the file lies; it is made if it is not there.
+        path: of the file; it is made if it is not there.
     """
 
-    def __init__(self, places: Places) -> None:
-        self.places = places
+    def __init__(self, path: Path) -> None:
+        self.path = path
         with contextlib.closing(self._connect()) as database:
             database.execute("PRAGMA journal_mode=WAL")
             database.executescript(_TABLES)
 
     def _connect(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self.places.database, timeout=15.0, isolation_level=None)
-        database.row_factory = sqlite3.Row
+        database = sqlite3.connect(self.path, timeout=15.0, isolation_level=None)
         database.execute("PRAGMA synchronous=FULL")
         return database
 
     @contextlib.contextmanager
-    def changing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that is wholly done or not at all."""
+    def reading(self) -> Iterator[Records]:
+        """See `Database`."""
+        with contextlib.closing(self._connect()) as database:
+            yield _Rows(database)
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[Records]:
+        """See `Database`."""
         with contextlib.closing(self._connect()) as database:
             database.execute("BEGIN IMMEDIATE")
             try:
-                yield database
+                yield _Rows(database)
                 database.execute("COMMIT")
             finally:
                 if database.in_transaction:
                     database.execute("ROLLBACK")
 
-    def ask(self, question: str, *values: Any) -> list[sqlite3.Row]:
-        """The rows that answer a question."""
-        with contextlib.closing(self._connect()) as database:
-            return database.execute(question, values).fetchall()
+
+class _Rows:
+    """Records of an open SQLite file."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self.database = database
+
+    def _read(self, where: str, *values: Any) -> list[Record]:
+        rows = self.database.execute(f"SELECT record FROM records WHERE {where}", values)
+        return [json.loads(row[0]) for row in rows]
+
+    def get(self, kind: Kind, name: str) -> Record | None:
+        found = self._read("kind = ? AND name = ?", kind, name)
+        return found[0] if found else None
+
+    def all(self, kind: Kind) -> list[Record]:
+        return self._read("kind = ?", kind)
+
+    def jobs(self, *states: State) -> list[Record]:
+        places = ", ".join("?" * len(states))
+        return self._read(f"kind = 'jobs' AND state IN ({places}) ORDER BY created", *states)
+
+    def newest(self, most: int) -> list[Record]:
+        return self._read("kind = 'jobs' ORDER BY created DESC LIMIT ?", most)
+
+    def put(self, kind: Kind, name: str, record: Record) -> None:
+        values = (kind, name, record.get("state"), record.get("created"), dump(record))
+        self.database.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)", values)
+
+    def remove(self, kind: Kind, name: str) -> None:
+        self.database.execute("DELETE FROM records WHERE kind = ? AND name = ?", (kind, name))
+        if kind == "jobs":
+            self.database.execute("DELETE FROM log WHERE job = ?", (name,))
+
+    def say(self, job: str, time: float, text: str) -> None:
+        self.database.execute("INSERT INTO log VALUES (?, ?, ?)", (job, time, text))
+        self.database.execute(
+            "DELETE FROM log WHERE job = ? AND rowid NOT IN"
+            " (SELECT rowid FROM log WHERE job = ? ORDER BY rowid DESC LIMIT ?)",
+            (job, job, LONGEST_LOG),
+        )
+
+    def said(self, job: str) -> list[tuple[float, str]]:
+        return self.database.execute(
+            "SELECT time, text FROM log WHERE job = ? ORDER BY rowid", (job,)
+        ).fetchall()
 
 
-def finish(database: sqlite3.Connection, job: str, state: str, text: str) -> None:
-    """A job is over."""
-    database.execute(
-        "UPDATE jobs SET state = ?, finished = ?, owner = NULL WHERE id = ?", (state, time.time(), job)
-    )
-    note(database, job, text)
-
-
-def note(database: sqlite3.Connection, job: str, text: str) -> None:
-    """Add a line to a job's log, which keeps its last LONGEST_LOG lines."""
-    database.execute("INSERT INTO log VALUES (?, ?, ?)", (job, time.time(), text[:2000]))
-    database.execute(
-        "DELETE FROM log WHERE job = ? AND rowid NOT IN"
-        " (SELECT rowid FROM log WHERE job = ? ORDER BY rowid DESC LIMIT ?)",
-        (job, job, LONGEST_LOG),
-    )
-
-
-def forget(database: sqlite3.Connection, jobs: Sequence[str]) -> None:
-    """Delete jobs with all that is said of them."""
-    for table, column in (("jobs", "id"), ("needs", "job"), ("log", "job")):
-        database.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(job,) for job in jobs])
-
-
-def entry_of(row: sqlite3.Row) -> Entry:
-    """The job in a row."""
-    values = dict(row)
-    values.pop("secret")
-    for name in ("request", "progress", "result", "error"):
-        values[name] = json.loads(values[name]) if values[name] is not None else None
-    return Entry(**values)
+def dump(record: Record) -> str:
+    """A record as text; NaN is a mistake of whoever made it."""
+    return json.dumps(record, allow_nan=False)

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from resing.server.database import BusyError
 from resing.server.limits import Limits
 from resing.server.places import new_id
 from resing.server.store import LANES, Store
@@ -72,7 +73,8 @@ class Keeper:
 
     def _run(self) -> None:
         while not self._ending.wait(TICK_SECONDS):
-            self.tick()
+            with contextlib.suppress(BusyError):  # the next look may find the database free
+                self.tick()
 
     def tick(self) -> None:
         """Look once at everything."""

@@ -1,6 +1,6 @@
 """Where a server keeps its things: one folder, in which names are made here and never come from outside.
 
-server/jobs.sqlite        every job and upload, and what became of it
+server/queue.sqlite       every job and upload, and what became of it
 server/token              what opens the door
 server/uploads/ID         a file as it was sent
 server/jobs/ID/           what a job made
@@ -14,7 +14,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from resing.voice import home
+from resing.cache import home
 
 ID = re.compile(r"[a-z2-7]{26}")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
@@ -56,8 +56,8 @@ class Places:
 
     @property
     def database(self) -> Path:
-        """Of jobs and uploads."""
-        return self.root / "jobs.sqlite"
+        """Of jobs and uploads, where no other is named."""
+        return self.root / "queue.sqlite"
 
     @property
     def uploads(self) -> Path:

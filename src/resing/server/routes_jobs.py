@@ -11,10 +11,11 @@ from starlette.responses import FileResponse, StreamingResponse
 
 from resing.server import schema
 from resing.server.access import JobId, Keys, require_secret, require_token
+from resing.server.database import OVER, BusyError
+from resing.server.entries import Entry, StateError, UnknownError, asked_of
 from resing.server.examine import TooLargeError
 from resing.server.limits import Limits
-from resing.server.schema import OVER
-from resing.server.store import BusyError, Entry, StateError, Store, UnknownError
+from resing.server.store import Store
 from resing.training.create import runs_folder
 from resing.voice import find
 
@@ -28,6 +29,8 @@ TYPES = {
     "json": "application/json",
     "html": "text/html",
 }
+ABOUT = re.compile(r"^(Judging )?(Another take at [0-9]+:[0-9]{2}: )?")
+"""What the title of a job says before that of the conversion it is about."""
 STREAM_SECONDS, QUIET_SECONDS = 0.3, 15.0
 
 
@@ -118,8 +121,10 @@ def curve(job: JobId, store: Keys) -> dict[str, list[dict[str, float]]]:
 
 @router.get("/{job}/files/{name}", dependencies=[secret], response_class=FileResponse)
 def file(job: JobId, name: str, store: Keys) -> FileResponse:
-    """A file that a job made."""
-    entry = _done(job, store)
+    """A file that a job made; of a voice in the making, best.flac is how it sounds at its best so far."""
+    entry = store.job(job)
+    if entry.kind != "voice":
+        _done(job, store)
     folder = store.places.job(job)
     if not FILE.fullmatch(name) or name not in {path.name for path in folder.glob("*") if path.is_file()}:
         raise UnknownError("the job made no such file")
@@ -153,7 +158,7 @@ def describe(entry: Entry, store: Store, limits: Limits) -> schema.Job:
 
 
 def _files(entry: Entry, store: Store) -> list[schema.File]:
-    if entry.state != "done":
+    if entry.state != "done" and entry.kind != "voice":
         return []
     paths = sorted(store.places.job(entry.id).glob("*"))
     return [schema.File(name=p.name, bytes=p.stat().st_size) for p in paths if FILE.fullmatch(p.name)]
@@ -167,8 +172,14 @@ def _look(asked: schema.Request, store: Store, limits: Limits) -> tuple[str, lis
         case schema.Convert():
             find(asked.voice)
             return f"{store.upload(asked.upload)['name']}, sung by {asked.voice}", [asked.upload]
+        case schema.Retake():
+            made = _of(store, asked.job, "convert", "retake")
+            upload, seconds = asked_of(made)["upload"], round(asked.start_seconds)
+            store.upload(upload)
+            place = f"{seconds // 60}:{seconds % 60:02d}"
+            return f"Another take at {place}: {ABOUT.sub('', made.title)}", [asked.job, upload]
         case schema.Score():
-            return f"Judging {_of(store, asked.job, 'convert').title}", [asked.job]
+            return f"Judging {_of(store, asked.job, 'convert', 'retake').title}", [asked.job]
         case schema.Sample():
             find(asked.voice)
             return f"How {asked.voice} sounds", []
@@ -185,11 +196,12 @@ def _look(asked: schema.Request, store: Store, limits: Limits) -> tuple[str, lis
             return f"The voice {asked.facts.name}", [asked.recordings]
 
 
-def _of(store: Store, job: str, kind: str) -> Entry:
-    """A job that is done, of a kind."""
+def _of(store: Store, job: str, *kinds: str) -> Entry:
+    """A job that is done, of one of some kinds."""
     entry = store.job(job)
-    if entry.kind != kind or entry.state != "done":
-        raise StateError(f"expected a job of the kind {kind} that is done, got {entry.kind}, {entry.state}")
+    if entry.kind not in kinds or entry.state != "done":
+        wanted = " or ".join(kinds)
+        raise StateError(f"expected a job of the kind {wanted} that is done, got {entry.kind}, {entry.state}")
     return entry
 
 
@@ -212,7 +224,7 @@ def _done(job: str, store: Store) -> Entry:
 def _download_name(entry: Entry, name: str) -> str:
     """SONG_VOICE.flac for the song, SONG_VOICE_lead.flac for the rest."""
     part, _, suffix = name.rpartition(".")
-    song, _, voice = entry.title.removeprefix("Judging ").partition(", sung by ")
+    song, _, voice = ABOUT.sub("", entry.title).partition(", sung by ")
     stem = re.sub(r"[^\w .()-]+", "_", song.rpartition(".")[0] or song)
     named = "_".join(filter(None, [stem, voice, "" if part == "song" else part]))
     return f"{named}.{suffix}"

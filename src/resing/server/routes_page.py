@@ -11,7 +11,7 @@ from resing import __version__
 from resing.config import ConvertOptions, SongOptions, TrainingConfig
 from resing.server import schema
 from resing.server.access import cookie_name, is_token, require_link, require_token
-from resing.server.store import UnknownError
+from resing.server.entries import UnknownError
 
 PAGE = Path(__file__).parent / "page"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

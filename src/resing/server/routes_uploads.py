@@ -11,10 +11,11 @@ from starlette.requests import ClientDisconnect
 
 from resing.server import schema
 from resing.server.access import Keys, require_token
+from resing.server.database import BusyError
 from resing.server.examine import examine
 from resing.server.limits import Limits
 from resing.server.places import new_id
-from resing.server.store import BusyError, Store
+from resing.server.store import Store
 
 LEAST_FREE_BYTES = 1 << 30
 

@@ -13,9 +13,10 @@ from resing import cache, pitch
 from resing.errors import ResingError
 from resing.server import schema
 from resing.server.access import Keys, require_token
+from resing.server.entries import UnknownError
 from resing.server.places import new_id
 from resing.server.routes_uploads import RAW, save_body
-from resing.server.store import Store, UnknownError
+from resing.server.store import Store
 from resing.voice import Voice, VoiceCard, find, survey, user_folder
 
 router = APIRouter(prefix="/api/voices", tags=["voices"], dependencies=[Depends(require_token)])

@@ -7,13 +7,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from resing.config import ConvertOptions, Settings, SongOptions, TrainingConfig
+from resing.config import ConvertOptions, PresetName, Settings, SongOptions, TrainingConfig
 from resing.server.database import State
 from resing.server.places import ID, check_id
 from resing.training.create import VoiceFacts
 from resing.voice_file import NAME
 
-OVER = ("done", "failed", "cancelled")
 Id = Annotated[str, Field(pattern=f"^{ID.pattern}$"), AfterValidator(check_id)]
 VoiceName = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 
@@ -48,6 +47,24 @@ class Convert(Settings):
         return self
 
 
+class Retake(Settings):
+    """Sing one phrase of a conversion once more: the song as it was, with another take put in.
+
+    The phrase is the one that covers most of the place, in seconds of the song that was sent.
+    """
+
+    kind: Literal["retake"]
+    job: Id
+    start_seconds: float = Field(ge=0)
+    end_seconds: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _forward(self) -> Self:
+        if not self.start_seconds < self.end_seconds:
+            raise ValueError("end_seconds: expected more than start_seconds")
+        return self
+
+
 class Score(Settings):
     """Judge what a conversion made, phrase by phrase."""
 
@@ -63,15 +80,16 @@ class Sample(Settings):
 
 
 class Recordings(Settings):
-    """Look at recordings of a voice: how much, how high, how clean."""
+    """Look at recordings of a voice: how much, how high, how clean; heard as the preset of the voice will."""
 
     kind: Literal["recordings"]
     uploads: Annotated[tuple[Id, ...], Field(min_length=1, max_length=1000)]
     songs: bool = False
+    preset: PresetName = "embedded"
 
 
 class CreateVoice(Settings):
-    """Make a voice of recordings that were looked at."""
+    """Make a voice of recordings that were looked at, with the preset they were looked at for."""
 
     kind: Literal["voice"]
     recordings: Id
@@ -88,7 +106,9 @@ class CreateVoice(Settings):
         return self
 
 
-Request = Annotated[Listen | Convert | Score | Sample | Recordings | CreateVoice, Field(discriminator="kind")]
+Request = Annotated[
+    Listen | Convert | Retake | Score | Sample | Recordings | CreateVoice, Field(discriminator="kind")
+]
 
 
 class Answer(BaseModel):

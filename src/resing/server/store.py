@@ -5,33 +5,31 @@ A job that was accepted stays until it is over and its time is up.
 
 import hashlib
 import hmac
-import json
 import secrets
 import shutil
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from filelock import FileLock, Timeout
 
-from resing.server.database import (
-    NEEDED,
-    BusyError,
-    Database,
+from resing.server.database import OVER, Kind, State, open_database
+from resing.server.entries import (
     Entry,
     StateError,
     UnknownError,
-    entry_of,
+    check_room,
     finish,
     forget,
+    known,
+    needed,
     note,
+    waiting_in,
 )
-from resing.server.places import check_id, new_id
-
-__all__ = ["BusyError", "Entry", "StateError", "Store", "UnknownError"]
+from resing.server.places import Places, check_id, new_id
 
 LANES = {
-    "songs": ("sample", "listen", "score", "convert"),
+    "songs": ("sample", "listen", "score", "retake", "convert"),
     "voices": ("recordings", "voice"),
 }
 """Each lane has a worker of its own, so that a long training does not hold up songs; first kinds first."""
@@ -39,17 +37,24 @@ MOST_ATTEMPTS = 2
 """A job whose worker died is taken up again until it was begun this often."""
 
 
-class Store(Database):
-    """What is known of jobs and uploads, and every way in which that changes."""
+class Store:
+    """What is known of jobs and uploads, and every way in which that changes.
+
+    Args:
+        places: where their files lie.
+    """
+
+    def __init__(self, places: Places) -> None:
+        self.places, self.database = places, open_database(places)
 
     # Uploads
 
     def add_upload(self, name: str, upload: str, about: dict[str, Any]) -> None:
         """Note a file that lies at its place already."""
         size = self.places.upload(upload).stat().st_size
-        with self.changing() as database:
-            values = (upload, name, json.dumps(about), size, time.time())
-            database.execute("INSERT INTO uploads VALUES (?, ?, ?, ?, ?)", values)
+        record = {"id": upload, "name": name, "about": about, "bytes": size, "used": time.time()}
+        with self.database.changing() as records:
+            records.put("uploads", upload, record)
 
     def upload(self, upload: str) -> dict[str, Any]:
         """Its id, name, bytes, and what was heard in it.
@@ -57,11 +62,11 @@ class Store(Database):
         Raises:
             UnknownError: there is none.
         """
-        rows = self.ask("SELECT * FROM uploads WHERE id = ?", upload)
-        if not rows:
+        with self.database.reading() as records:
+            found = records.get("uploads", upload)
+        if found is None:
             raise UnknownError("there is no such file here any more; send it again")
-        row = rows[0]
-        return {"id": row["id"], "name": row["name"], "bytes": row["bytes"], **json.loads(row["about"])}
+        return {"id": found["id"], "name": found["name"], "bytes": found["bytes"], **found["about"]}
 
     def remove_upload(self, upload: str) -> None:
         """Forget a file that no waiting or running job needs.
@@ -69,10 +74,10 @@ class Store(Database):
         Raises:
             StateError: one does.
         """
-        with self.changing() as database:
-            if database.execute(f"SELECT 1 FROM ({NEEDED}) WHERE other = ?", (upload,)).fetchone():
+        with self.database.changing() as records:
+            if upload in needed(records):
                 raise StateError("a job still needs this file; cancel the job first")
-            database.execute("DELETE FROM uploads WHERE id = ?", (upload,))
+            records.remove("uploads", upload)
         self.places.upload(upload).unlink(missing_ok=True)
 
     # Jobs
@@ -92,19 +97,27 @@ class Store(Database):
             BusyError: the queue is full.
         """
         job, secret, now = new_id(), secrets.token_urlsafe(24), time.time()
-        with self.changing() as database:
-            waiting = database.execute("SELECT COUNT(*) FROM jobs WHERE state = 'queued'").fetchone()[0]
-            if waiting >= most_waiting:
-                raise BusyError(f"{waiting} jobs are waiting, which is all that may; try again later")
-            database.execute(
-                "INSERT INTO jobs (id, kind, title, request, secret, created, used)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (job, request["kind"], title, json.dumps(request), _digest(secret), now, now),
-            )
-            database.executemany("INSERT OR IGNORE INTO needs VALUES (?, ?)", [(job, n) for n in needs])
-            for table in ("uploads", "jobs"):
-                database.executemany(f"UPDATE {table} SET used = ? WHERE id = ?", [(now, n) for n in needs])
-            note(database, job, "Accepted.")
+        record = dict.fromkeys(("owner", "cancel", "started", "finished", "error")) | {
+            "id": job,
+            "kind": request["kind"],
+            "title": title,
+            "request": request,
+            "secret": _digest(secret),
+            "state": "queued",
+            "attempts": 0,
+            "created": now,
+            "used": now,
+            "progress": {},
+            "needs": list(needs),
+        }
+        with self.database.changing() as records:
+            check_room(records, most_waiting)
+            kinds: tuple[Kind, ...] = ("uploads", "jobs")
+            for kind, name in ((kind, name) for kind in kinds for name in needs):
+                if (found := records.get(kind, name)) is not None:
+                    records.put(kind, name, found | {"used": now})
+            records.put("jobs", job, record)
+            note(records, job, "Accepted.")
         return job, secret
 
     def job(self, job: str) -> Entry:
@@ -113,37 +126,38 @@ class Store(Database):
         Raises:
             UnknownError: there is none.
         """
-        rows = self.ask("SELECT * FROM jobs WHERE id = ?", job)
-        if not rows:
-            raise UnknownError("there is no such job here, or not any more; list them: resing jobs list")
-        return entry_of(rows[0])
+        with self.database.reading() as records:
+            return Entry.of(known(records, job), records.get("results", job))
 
     def jobs(self, most: int = 200) -> list[Entry]:
-        """The newest jobs, newest first."""
-        return [entry_of(r) for r in self.ask("SELECT * FROM jobs ORDER BY created DESC LIMIT ?", most)]
+        """The newest jobs, newest first, without their results."""
+        with self.database.reading() as records:
+            return [Entry.of(record) for record in records.newest(most)]
 
     def ahead(self, entry: Entry) -> int:
         """How many jobs come before a waiting one."""
         if entry.state != "queued":
             return 0
         kinds = next(kinds for kinds in LANES.values() if entry.kind in kinds)
-        waiting = self.ask(_waiting(kinds))
-        return [row["id"] for row in waiting].index(entry.id) if entry.id in [r["id"] for r in waiting] else 0
+        with self.database.reading() as records:
+            waiting = [record["id"] for record in waiting_in(records, kinds)]
+        return waiting.index(entry.id) if entry.id in waiting else 0
 
     def knows(self, job: str, secret: str) -> bool:
         """Whether this is the job's secret."""
-        rows = self.ask("SELECT secret FROM jobs WHERE id = ?", job)
-        return bool(rows) and hmac.compare_digest(rows[0]["secret"], _digest(secret))
+        with self.database.reading() as records:
+            found = records.get("jobs", job)
+        return found is not None and hmac.compare_digest(found["secret"], _digest(secret))
 
     def log(self, job: str) -> list[tuple[float, str]]:
         """When and what a job said."""
-        rows = self.ask("SELECT time, text FROM log WHERE job = ? ORDER BY time, rowid", job)
-        return [(row["time"], row["text"]) for row in rows]
+        with self.database.reading() as records:
+            return records.said(job)
 
     def note(self, job: str, text: str) -> None:
         """Add a line to a job's log."""
-        with self.changing() as database:
-            note(database, job, text)
+        with self.database.changing() as records:
+            note(records, job, text)
 
     def cancel(self, job: str) -> Entry:
         """Ask for a job to end: a waiting one does at once, a running one as soon as its worker hears of it.
@@ -154,14 +168,13 @@ class Store(Database):
         """
         entry = self.job(job)
         gone = entry.state == "running" and not self.is_alive(entry.owner)
-        with self.changing() as database:
-            state = database.execute("SELECT state FROM jobs WHERE id = ?", (job,)).fetchone()["state"]
+        with self.database.changing() as records:
+            record = known(records, job)
+            state = record["state"]
             if state == "queued" or gone:
-                finish(database, job, "cancelled", "Cancelled.")
+                finish(records, record, "cancelled", "Cancelled.")
             elif state == "running":
-                database.execute(
-                    "UPDATE jobs SET cancel = COALESCE(cancel, ?) WHERE id = ?", (time.time(), job)
-                )
+                records.put("jobs", job, record | {"cancel": record["cancel"] or time.time()})
             else:
                 raise StateError(f"the job is {state} already and cannot be cancelled")
         return self.job(job)
@@ -174,22 +187,15 @@ class Store(Database):
             StateError: it is not over, or went well.
             BusyError: the queue is full.
         """
-        entry = self.job(job)
-        with self.changing() as database:
-            waiting = database.execute("SELECT COUNT(*) FROM jobs WHERE state = 'queued'").fetchone()[0]
-            if waiting >= most_waiting:
-                raise BusyError(f"{waiting} jobs are waiting, which is all that may; try again later")
-            changed = database.execute(
-                "UPDATE jobs SET state = 'queued', cancel = NULL, finished = NULL, started = NULL,"
-                " error = NULL, owner = NULL, attempts = 0, progress = '{}'"
-                " WHERE id = ? AND state IN ('failed', 'cancelled')",
-                (job,),
-            ).rowcount
-            if not changed:
-                raise StateError(
-                    f"the job is {entry.state}; only a failed or cancelled one can be tried again"
-                )
-            note(database, job, "Queued again.")
+        anew = dict.fromkeys(("cancel", "finished", "started", "error", "owner"))
+        with self.database.changing() as records:
+            record = known(records, job)
+            check_room(records, most_waiting)
+            if record["state"] not in ("failed", "cancelled"):
+                state = record["state"]
+                raise StateError(f"the job is {state}; only a failed or cancelled one can be tried again")
+            records.put("jobs", job, record | anew | {"state": "queued", "attempts": 0, "progress": {}})
+            note(records, job, "Queued again.")
         return self.job(job)
 
     def remove_job(self, job: str) -> None:
@@ -199,14 +205,13 @@ class Store(Database):
             UnknownError: there is none.
             StateError: it is not over, or another job needs it.
         """
-        self.job(job)
-        with self.changing() as database:
-            row = database.execute("SELECT state FROM jobs WHERE id = ?", (job,)).fetchone()
-            if row and row["state"] in ("queued", "running"):
-                raise StateError(f"the job is {row['state']}; cancel it first")
-            if database.execute(f"SELECT 1 FROM ({NEEDED}) WHERE other = ?", (job,)).fetchone():
+        with self.database.changing() as records:
+            state = known(records, job)["state"]
+            if state not in OVER:
+                raise StateError(f"the job is {state}; cancel it first")
+            if job in needed(records):
                 raise StateError("another job still needs this one; cancel that first")
-            forget(database, [job])
+            forget(records, job)
         shutil.rmtree(self.places.job(job), ignore_errors=True)
 
     # Work
@@ -218,58 +223,58 @@ class Store(Database):
             owner: a worker, which holds its lock.
             kinds: the first come first.
         """
-        with self.changing() as database:
-            row = database.execute(
-                "UPDATE jobs SET state = 'running', owner = ?, started = ?,"
-                f" attempts = attempts + 1, cancel = NULL WHERE id = ({_waiting(kinds)} LIMIT 1) RETURNING *",
-                (owner, time.time()),
-            ).fetchone()
-            if row is not None:
-                note(database, row["id"], "Started." if row["attempts"] == 1 else "Taken up again.")
-            return entry_of(row) if row is not None else None
+        if not self.waiting(kinds):
+            return None
+        with self.database.changing() as records:
+            waiting = waiting_in(records, kinds)
+            if not waiting:
+                return None
+            attempts = waiting[0]["attempts"] + 1
+            mine = {"state": "running", "owner": owner, "started": time.time(), "cancel": None}
+            record = waiting[0] | mine | {"attempts": attempts}
+            records.put("jobs", record["id"], record)
+            note(records, record["id"], "Started." if attempts == 1 else "Taken up again.")
+        return Entry.of(record)
 
     def waiting(self, kinds: Sequence[str]) -> int:
         """How many jobs of some kinds wait."""
-        return len(self.ask(_waiting(kinds)))
+        with self.database.reading() as records:
+            return len(waiting_in(records, kinds))
 
     def tell(self, job: str, progress: dict[str, Any]) -> bool:
         """Note how far a job is; returns whether it shall go on."""
-        with self.changing() as database:
-            row = database.execute(
-                "UPDATE jobs SET progress = ? WHERE id = ? AND state = 'running' RETURNING cancel",
-                (json.dumps(progress), job),
-            ).fetchone()
-        return row is not None and row["cancel"] is None
+        with self.database.changing() as records:
+            record = records.get("jobs", job)
+            if record is None or record["state"] != "running":
+                return False
+            records.put("jobs", job, record | {"progress": progress})
+        return record["cancel"] is None
 
     def finish(self, job: str, result: dict[str, Any]) -> None:
         """A job went well."""
-        with self.changing() as database:
-            database.execute(
-                "UPDATE jobs SET result = ? WHERE id = ?", (json.dumps(result, allow_nan=False), job)
-            )
-            finish(database, job, "done", "Done.")
+        with self.database.changing() as records:
+            records.put("results", job, result)
+            finish(records, records.get("jobs", job), "done", "Done.")
 
     def fail(self, job: str, code: str, message: str) -> None:
         """A job went wrong, and why."""
-        with self.changing() as database:
-            error = json.dumps({"code": code, "message": message})
-            database.execute("UPDATE jobs SET error = ? WHERE id = ?", (error, job))
-            finish(database, job, "failed", message)
+        with self.database.changing() as records:
+            record = records.get("jobs", job)
+            finish(records, record, "failed", message, {"code": code, "message": message})
 
     def drop(self, job: str) -> None:
         """A job ended because that was asked for."""
-        with self.changing() as database:
-            finish(database, job, "cancelled", "Cancelled.")
+        with self.database.changing() as records:
+            finish(records, records.get("jobs", job), "cancelled", "Cancelled.")
 
     def give_back(self, job: str) -> None:
         """A worker stops and puts its job back to the queue; that does not count as an attempt."""
-        with self.changing() as database:
-            database.execute(
-                "UPDATE jobs SET state = 'queued', owner = NULL, attempts = attempts - 1"
-                " WHERE id = ? AND state = 'running'",
-                (job,),
-            )
-            note(database, job, "The server stopped; it goes on when the server runs again.")
+        with self.database.changing() as records:
+            record = records.get("jobs", job)
+            if record is not None and record["state"] == "running":
+                back = {"state": "queued", "owner": None, "attempts": record["attempts"] - 1}
+                records.put("jobs", job, record | back)
+                note(records, job, "The server stopped; it goes on when the server runs again.")
 
     # Order
 
@@ -290,64 +295,60 @@ class Store(Database):
 
     def reclaim(self) -> list[str]:
         """Jobs whose worker died: back into the queue, or failed if that happened too often."""
-        taken = []
-        for row in self.ask("SELECT id, owner, attempts, cancel FROM jobs WHERE state = 'running'"):
-            if self.is_alive(row["owner"]):
-                continue
-            taken.append(row["id"])
-            if row["cancel"] is not None:
-                self.drop(row["id"])
-            elif row["attempts"] >= MOST_ATTEMPTS:
+        with self.database.reading() as records:
+            running = [Entry.of(record) for record in records.jobs("running")]
+        dead = [entry for entry in running if not self.is_alive(entry.owner)]
+        for entry in dead:
+            if entry.cancel is not None:
+                self.drop(entry.id)
+            elif entry.attempts >= MOST_ATTEMPTS:
                 self.fail(
-                    row["id"],
+                    entry.id,
                     "died",
-                    f"its worker died {row['attempts']} times while on it: memory may have run out, or the "
+                    f"its worker died {entry.attempts} times while on it: memory may have run out, or the "
                     "file breaks the decoder; try a shorter or another file",
                 )
             else:
-                with self.changing() as database:
-                    database.execute(
-                        "UPDATE jobs SET state = 'queued', owner = NULL WHERE id = ? AND owner IS ?",
-                        (row["id"], row["owner"]),
-                    )
-                    note(database, row["id"], "The worker died; the job is queued again.")
-        return taken
+                self._queue_again(entry)
+        return [entry.id for entry in dead]
+
+    def _queue_again(self, entry: Entry) -> None:
+        with self.database.changing() as records:
+            record = records.get("jobs", entry.id)
+            if record is not None and (record["state"], record["owner"]) == ("running", entry.owner):
+                records.put("jobs", entry.id, record | {"state": "queued", "owner": None})
+                note(records, entry.id, "The worker died; the job is queued again.")
 
     def expire(self, kept_seconds: float) -> int:
         """Delete what nobody used for so long and no job needs; returns how many jobs and uploads went."""
         before = time.time() - kept_seconds
-        with self.changing() as database:
-            jobs = database.execute(
-                "SELECT id FROM jobs WHERE state IN ('done', 'failed', 'cancelled')"
-                f" AND MAX(used, COALESCE(finished, 0)) < ? AND id NOT IN (SELECT other FROM ({NEEDED}))",
-                (before,),
-            ).fetchall()
-            forget(database, [row["id"] for row in jobs])
-            uploads = database.execute(
-                f"DELETE FROM uploads WHERE used < ? AND id NOT IN (SELECT other FROM ({NEEDED}))"
-                " RETURNING id",
-                (before,),
-            ).fetchall()
-        for row in jobs:
-            shutil.rmtree(self.places.job(row["id"]), ignore_errors=True)
-        for row in uploads:
-            self.places.upload(row["id"]).unlink(missing_ok=True)
+        with self.database.changing() as records:
+            wanted = needed(records)
+            jobs = [
+                record["id"]
+                for record in records.jobs(*OVER)
+                if max(record["used"], record["finished"] or 0.0) < before and record["id"] not in wanted
+            ]
+            uploads = [
+                record["id"]
+                for record in records.all("uploads")
+                if record["used"] < before and record["id"] not in wanted
+            ]
+            for job in jobs:
+                forget(records, job)
+            for upload in uploads:
+                records.remove("uploads", upload)
+        for job in jobs:
+            shutil.rmtree(self.places.job(job), ignore_errors=True)
+        for upload in uploads:
+            self.places.upload(upload).unlink(missing_ok=True)
         return len(jobs) + len(uploads)
 
     def known(self) -> tuple[set[str], set[str]]:
         """Ids of all uploads and of all jobs: what lies in their folders beside these is nobody's."""
-        uploads, jobs = self.ask("SELECT id FROM uploads"), self.ask("SELECT id FROM jobs")
-        return {row["id"] for row in uploads}, {row["id"] for row in jobs}
-
-
-def _waiting(kinds: Sequence[str]) -> str:
-    """A question for the waiting jobs of some kinds, known words of ours, in the order of work."""
-    order = " ".join(f"WHEN '{kind}' THEN {place}" for place, kind in enumerate(kinds))
-    named = ", ".join(f"'{kind}'" for kind in kinds)
-    return (
-        f"SELECT id FROM jobs WHERE state = 'queued' AND kind IN ({named})"
-        f" ORDER BY CASE kind {order} END, created"
-    )
+        with self.database.reading() as records:
+            uploads, jobs = records.all("uploads"), records.jobs(*get_args(State))
+        return {record["id"] for record in uploads}, {record["id"] for record in jobs}
 
 
 def _digest(secret: str) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from resing.server.entries import Entry
 from resing.server.limits import Limits
 from resing.server.places import Places
-from resing.server.store import Entry, Store
+from resing.server.store import Store
 
 TOLD_SECONDS = 0.3
 """The database hears of progress, and is asked whether to go on, no more often than this."""
@@ -128,4 +129,4 @@ def job_seconds(kind: str, limits: Limits) -> float:
     """How long a job of a kind may take."""
     if kind in ("voice", "recordings"):
         return limits.voice_job_seconds
-    return limits.convert_job_seconds if kind == "convert" else limits.listen_job_seconds
+    return limits.convert_job_seconds if kind in ("convert", "retake") else limits.listen_job_seconds

@@ -14,8 +14,9 @@ from resing import cache, checkpoint, pitch
 from resing.audio import files
 from resing.audio.tags import read_tags, write_tags
 from resing.config import AudioConfig, ConvertOptions, FeaturesConfig, SongOptions
-from resing.conversion import Converter
+from resing.conversion import Converter, ProgressCallback
 from resing.conversion_record import ConversionRecord
+from resing.conversion_retakes import MORE_STEPS
 from resing.errors import ResingError
 from resing.features import content
 from resing.features.heard import hear
@@ -29,8 +30,9 @@ from resing.scoring.target import Target
 from resing.separation_a_cappella import is_a_cappella
 from resing.separation_unet import embedded
 from resing.server import schema
+from resing.server.entries import Entry, asked_of
 from resing.server.task import Task
-from resing.song.arrange import Arranger
+from resing.song.arrange import Arranger, repeat
 from resing.song.pace import Pace
 from resing.song.passage import loudest_sung
 from resing.song.stems import stems_of
@@ -41,6 +43,8 @@ DEMO = Path(files.__file__).parents[1] / "assets" / "demo_lead.ogg"
 SAMPLE = ConvertOptions(start_seconds=0.0, end_seconds=8.0)
 WHOLE = (0.0, None)
 OUTPUTS = ("flac", "wav", "mp3")
+RECORD = "song.flac.json"
+"""What the conversion decided, with the server's paths: for another take, not to be given out."""
 CURVE_POINTS = 6000
 USUAL_SHARE = {"look": 0.02, "finish": 0.03}
 """Seconds of work per second of song for what comes before and after a conversion, on two cores."""
@@ -50,7 +54,7 @@ USUAL_SHARE = {"look": 0.02, "finish": 0.03}
 def singer(voice_hash: str, name: str) -> Converter:
     """A voice with its models, kept for the next job; the hash is that of its file."""
     del voice_hash
-    return Converter(Voice.load(name))
+    return Converter(Voice.load(name), keeps=True)
 
 
 def open_singer(name: str) -> Converter:
@@ -119,12 +123,54 @@ def convert(task: Task) -> dict[str, Any]:
     out = folder / "song.flac"
     record = arranger.convert(source, out, options, task.stage, stems=None if alone else folder)
     Pace.known().learn(record.seconds, record.times)
-    Path(f"{out}.json").unlink()
+    return _finish(task, record, source, alone) | {"options": options.model_dump()}
+
+
+def retake(task: Task) -> dict[str, Any]:
+    """The song of a conversion with another take of one phrase put in; nothing else is sung."""
+    request, folder = schema.Retake(**task.entry.request), task.clear()
+    made, result = done_before(task, request.job)
+    asked, alone = schema.Convert(**asked_of(made)), bool(result["a_cappella"])
+    before, _ = ConversionRecord.load(task.places.job(made.id) / RECORD)
+    known, place = Pace.known().per_second, (request.start_seconds, request.end_seconds)
+    stages = {"retry": (MORE_STEPS + 1) * known["sing"] * (place[1] - place[0]) + 2.0}
+    usual = _stages(before.seconds, alone)
+    task.expect(stages | {name: usual[name] for name in ("mix", *USUAL_SHARE) if name in usual})
+    task.tell("open", 0.0)
+    record = repeat(
+        task.places.job(made.id) / RECORD,
+        folder / "song.flac",
+        open_singer(asked.voice),
+        task.stage,
+        anew=place,
+        stems=None if alone else folder,
+    )
+    (anew,) = [one for one in record.retakes if one not in before.retakes]
+    told = _finish(task, record, task.places.upload(asked.upload), alone)
+    return told | {"of": made.id, "anew": anew, "request": asked.model_dump(mode="json")}
+
+
+def done_before(task: Task, job: str) -> tuple[Entry, dict[str, Any]]:
+    """A job that another one needs, and its result.
+
+    Raises:
+        ResingError: it has none.
+    """
+    made = task.store.job(job)
+    if made.result is None:
+        raise ResingError("what this needs is not done, or was removed; convert the song first")
+    return made, made.result
+
+
+def _finish(task: Task, record: ConversionRecord, source: Path, alone: bool) -> dict[str, Any]:
+    """All files beside the song that was sung, and what is told of it."""
+    folder, options = task.folder, ConvertOptions(**record.options)
     (folder / "mix.flac").unlink(missing_ok=True)
     _lay_out(folder, source, options, alone, task)
-    told = _told(record, upload["name"])
+    name = task.store.upload(source.name)["name"]
+    told = asdict(record) | {"source": name, "out": "song.flac"}  # without the server's paths
     _save_json(folder / "record.json", told)
-    return {"record": told, "a_cappella": alone, "options": options.model_dump()}
+    return {"record": told, "a_cappella": alone}
 
 
 def _passage(options: ConvertOptions, source: Path, arranger: Arranger, task: Task) -> ConvertOptions:
@@ -185,19 +231,12 @@ def _curves(before: Path, after: Path) -> dict[str, list[int | None]]:
     return curves
 
 
-def _told(record: ConversionRecord, source: str) -> dict[str, Any]:
-    """A record without the server's paths."""
-    return asdict(record) | {"source": source, "out": "song.flac"}
-
-
 def score(task: Task) -> dict[str, Any]:
     """What is heard in a conversion: figures, phrases, findings, and the report as a page."""
     request = schema.Score(**task.entry.request)
-    made = task.store.job(request.job)
-    if made.result is None:
-        raise ResingError("there is nothing to judge: the conversion is not done; wait for it")
-    where, record = task.places.job(made.id), made.result["record"]
-    names = ("original.flac", "song.flac") if made.result["a_cappella"] else ("lead.flac", "converted.flac")
+    made, result = done_before(task, request.job)
+    where, record = task.places.job(made.id), result["record"]
+    names = ("original.flac", "song.flac") if result["a_cappella"] else ("lead.flac", "converted.flac")
     before, after = Clip.remembered(where / names[0]), Clip.read(where / names[1])
     before.name, after.name = record["source"], f"{record['source']}, sung by {record['voice']}"
     start = record["options"]["start_seconds"]
@@ -214,13 +253,19 @@ def score(task: Task) -> dict[str, Any]:
 def sample(task: Task) -> dict[str, Any]:
     """A few bars of the bundled song in a voice, kept for everybody who asks."""
     request = schema.Sample(**task.entry.request)
+    task.tell("open", 0.0)
     converter, folder = open_singer(request.voice), task.clear()
     out = folder / "sample.flac"
-    converter.convert(DEMO, out, SAMPLE, task.stage)
-    Path(f"{out}.json").unlink()
+    sing_sample(converter, out, task.stage)
     with whole(sample_path(task, converter.voice.card)) as temporary:
         shutil.copyfile(out, temporary)
     return {"voice": request.voice}
+
+
+def sing_sample(converter: Converter, out: Path, progress: ProgressCallback | None = None) -> None:
+    """Let a voice sing a few bars of the bundled song into a file."""
+    converter.convert(DEMO, out, SAMPLE, progress)
+    Path(f"{out}.json").unlink()
 
 
 def sample_path(task: Task, card: VoiceCard) -> Path:
@@ -241,6 +286,7 @@ def _save_json(path: Path, record: dict[str, Any]) -> None:
 WORK: dict[str, Callable[[Task], dict[str, Any]]] = {
     "listen": listen,
     "convert": convert,
+    "retake": retake,
     "score": score,
     "sample": sample,
 }

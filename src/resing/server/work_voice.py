@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from resing.audio.decoding import SUFFIXES
+from resing.config import PRESETS
+from resing.conversion import Converter
 from resing.errors import ResingError, VoiceError
 from resing.server import schema
 from resing.server.task import Task
-from resing.training.create import runs_folder, train_voice
+from resing.server.work import sing_sample
+from resing.training.create import best_so_far, runs_folder, train_voice
 from resing.training.doctor import note_name
 from resing.training.leads import leads_of
 from resing.training.prepare import Update, prepare
 from resing.voice import find
 
+BEST = "best.flac"
 UNSAFE = re.compile(r"[^\w .()-]+")
 LONGEST_NAME = 80
 SHARES = {"separate": (0.0, 0.7), "prepare": (0.7, 0.3)}
@@ -39,7 +43,8 @@ def recordings(task: Task) -> dict[str, Any]:
 
     task.tell("prepare", 0.0)
     heard = leads_of(sources, folder / "leads", told) if request.songs else sources
-    report = prepare(heard, folder / "dataset", progress=told).to_json()
+    features = PRESETS[request.preset].features
+    report = prepare(heard, folder / "dataset", features=features, progress=told).to_json()
     low, high = report["range_hz"]
     return {"report": report | {"folder": ""}, "range": f"{_note(low)} to {_note(high)}"}
 
@@ -51,13 +56,15 @@ def create_voice(task: Task) -> dict[str, Any]:
     if task.entry.attempts == 1:
         refuse_taken(request.facts.name)
     dataset = task.places.job(request.recordings) / "dataset"
+    best = Best(task, run)
 
     def told(update: Update) -> None:
         if update.message:
             task.note(update.message.replace(str(run.parent), ""))
         if update.validation and "score" in update.validation:
             task.note(f"Step {update.done}: held-out error {update.validation['score']:.4f}.")
-        figures = update.figures | {"step": float(update.done), "steps": float(update.total)}
+            best.listen()
+        figures = update.figures | {"step": float(update.done), "steps": float(update.total)} | best.figures
         task.tell(
             update.stage,
             update.done / max(1, update.total),
@@ -67,8 +74,40 @@ def create_voice(task: Task) -> dict[str, Any]:
         )
 
     task.tell("train", 0.0)
-    voice = train_voice(dataset, run, request.facts, request.training, progress=told)
+    preset = schema.Recordings(**task.store.job(request.recordings).request).preset
+    given = request.training.model_dump(exclude_defaults=True)
+    training = PRESETS[preset].training.model_copy(update=given)
+    voice = train_voice(dataset, run, request.facts, training, preset=preset, progress=told)
     return {"card": voice.card.model_dump(mode="json")}
+
+
+class Best:
+    """How a voice sounds at its best so far: a few bars in the job's folder, sung anew when it got better.
+
+    Args:
+        task: the training.
+        run: its folder.
+    """
+
+    def __init__(self, task: Task, run: Path) -> None:
+        self.task, self.run, self.step = task, run, 0
+
+    def listen(self) -> None:
+        """Sing, if there are better weights than the last time."""
+        found = best_so_far(self.run)
+        if found is None or found[1] == self.step:
+            return
+        voice, self.step = found
+        try:
+            sing_sample(Converter(voice), self.task.folder / BEST)
+        except ResingError as error:
+            self.step = 0
+            self.task.note(f"Cannot be heard yet: {str(error).replace(str(self.task.folder), '')}")
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The step of what can be heard, once there is something."""
+        return {"best_step": float(self.step)} if self.step else {}
 
 
 def refuse_taken(name: str) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 from filelock import FileLock
 
 from resing.errors import ResingError
+from resing.server.entries import Entry
 from resing.server.limits import Limits
 from resing.server.places import Places
-from resing.server.store import LANES, Entry, Store
+from resing.server.store import LANES, Store
 from resing.server.task import OutOfTime, ServerGone, StopWork, Task, job_seconds
 
 IDLE_SECONDS = 300.0
@@ -89,7 +90,8 @@ def _work(entry: Entry) -> Callable[[Task], dict[str, Any]]:
 
 def _without_paths(task: Task, text: str) -> str:
     """A message with names for the server's own files."""
-    for place in (task.places.job(task.entry.id), task.places.uploads):
+    jobs = [task.entry.id, *filter(None, [task.entry.request.get("job")])]
+    for place in (*map(task.places.job, jobs), task.places.uploads):
         text = text.replace(f"{place}/", "").replace(str(place), "")
     for upload in [task.entry.request.get("upload"), *task.entry.request.get("uploads", ())]:
         if upload and upload in text:

@@ -17,14 +17,17 @@ from resing.conversion_record import ConversionRecord
 from resing.conversion_reopen import reopen
 from resing.conversion_retakes import Settled
 from resing.errors import AudioError, ConfigError
+from resing.features.heard import was_heard
 from resing.separation import Separator
 from resing.separation_a_cappella import is_a_cappella
 from resing.separation_htdemucs import HTDemucsSeparator
 from resing.separation_unet import embedded
-from resing.song.mix import mix
+from resing.song import mix_kept
+from resing.song.mix import MixReport, mix
 from resing.song.pitch_shift import shift_pitch
-from resing.song.stems import Stems, given_stems, stems_of
+from resing.song.stems import Stems, given_stems, kept_stems, stems_of
 from resing.voice import Voice
+from resing.whole import whole
 
 STEM_NAMES = ("lead", "accompaniment", "converted", "mix")
 IN_TUNE_SEMITONES = 0.01
@@ -44,6 +47,8 @@ class Arranger:
     ) -> None:
         self.converter, self.options = converter, options or SongOptions()
         self._separator = separator
+        self._alone: dict[str, bool] = {}
+        self._watch = Watch()
 
     @property
     def separator(self) -> Separator:
@@ -56,7 +61,37 @@ class Arranger:
         """Whether there is nothing to separate: as the options say, or as it sounds."""
         if self.options.a_cappella is not None:
             return self.options.a_cappella
-        return is_a_cappella(source, self.separator)
+        digest = checkpoint.file_hash(source)
+        if digest not in self._alone:
+            with self._watch("recognise"):
+                self._alone[digest] = is_a_cappella(source, self.separator)
+        return self._alone[digest]
+
+    def stages(
+        self, source: Path, options: ConvertOptions, accompaniment: Path | None = None
+    ) -> dict[str, float]:
+        """Seconds of song that each stage has to do, without what is kept from an earlier run.
+
+        Args:
+            source, options, accompaniment: see `convert`.
+        """
+        last = files.probe(source).seconds or 0.0
+        seconds = max(0.0, min(last, options.end_seconds or last) - options.start_seconds)
+        end = options.end_seconds
+        part = (options.start_seconds, end)
+        stages, lead = dict.fromkeys(("separate", "listen", "sing", "mix"), seconds), None
+        if accompaniment is None and self.is_alone(source):
+            stages["separate"] = stages["mix"] = 0.0
+            lead = source
+        elif accompaniment is not None:
+            stages["separate"] = 0.0
+        elif lead := kept_stems(source, self.separator, part):
+            stages["separate"], part = 0.0, (0.0, end and end - options.start_seconds)
+        voice, encoder = self.converter.voice, self.converter.encoder
+        known = checkpoint.file_hash(lead) if lead and not options.dereverb else None
+        if known and was_heard(known, part, voice.audio, voice.features, encoder):
+            stages["listen"] = 0.0
+        return stages
 
     def convert(
         self,
@@ -87,10 +122,10 @@ class Arranger:
         """
         source, options = Path(source), options or ConvertOptions()
         out, tell = files.check_output(source, out), progress or _unheard
-        tags, watch = read_tags(source), Watch()
+        tags = read_tags(source)
         sing = partial(self.converter.convert, progress=tell, pitch_out=pitch_out, settled=settled)
-        with watch("recognise"):
-            alone = accompaniment is None and self.is_alone(source)
+        like = MixReport.of(settled.mix) if settled and settled.mix else None
+        alone = accompaniment is None and self.is_alone(source)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".resing-") as scratch:
             made = Path(scratch) / out.name
             if alone:
@@ -102,11 +137,13 @@ class Arranger:
                 record = sing(source, made, options)
                 song: dict[str, Any] = {"a_cappella": True}
             else:
-                record, song = self._whole_song((source, accompaniment), made, options, tell, stems, sing)
+                record, song = self._whole_song(
+                    (source, accompaniment), made, options, tell, stems, (sing, like)
+                )
             write_tags(made, tags.saying(f"Sung by {record.voice}, a converted voice (Resing)."))
             made.replace(out)
         song = {"options": self.options.model_dump(), "asked": options.model_dump()} | song
-        times = {name: round(seconds, 2) for name, seconds in watch.times.items()} | record.times
+        times = {"recognise": round(self._watch.times.pop("recognise", 0.0), 2)} | record.times
         record = replace(
             record,
             out=str(out),
@@ -124,9 +161,9 @@ class Arranger:
         options: ConvertOptions,
         tell: ProgressCallback,
         folder: Path | None,
-        sing: Callable[..., ConversionRecord],
+        how: tuple[Callable[..., ConversionRecord], MixReport | None],
     ) -> tuple[ConversionRecord, dict[str, Any]]:
-        watch, (source, played) = Watch(), sources
+        watch, (source, played), (sing, like) = Watch(), sources, how
         start, part = options.start_seconds, (options.start_seconds, options.end_seconds)
         with watch("separate"):
             if played is not None:
@@ -147,7 +184,11 @@ class Arranger:
             writers = [
                 files.AudioWriter(path, master.sample_rate, master.channels) for path in (made, placed)
             ]
-            report = mix(lead, stems.lead, rest, writers[0], self.options.mix, tell, writers[1])
+            name = mix_kept.name_of(record, self.options.mix)
+            like = like or (mix_kept.find(name) if options.pitch_file else None)
+            report = mix(lead, stems.lead, rest, writers[0], self.options.mix, tell, writers[1], like=like)
+            if not like:
+                mix_kept.keep(name, report)
         if folder is not None:
             _lay_out(folder, dict(zip(STEM_NAMES, (stems.lead, rest, placed, made), strict=True)))
         took = {name: round(seconds, 2) for name, seconds in watch.times.items()}
@@ -194,18 +235,27 @@ def convert(
 def repeat(
     record: Path | str,
     out: Path | str,
-    voice: Voice | Path | str | None = None,
+    voice: Converter | Voice | Path | str | None = None,
     progress: ProgressCallback | None = None,
+    *,
+    anew: tuple[float, float] | None = None,
+    stems: Path | None = None,
 ) -> ConversionRecord:
     """Make an output again from its OUT.json: on the same machine the same samples, bit for bit.
+
+    With a place to be sung anew, another take of the phrase that is there is put in; all that was sung beside
+    it stays as it is, bit for bit, and is not sung again if its rendering was kept.
 
     Args:
         record: the OUT.json.
         out: the file to write.
-        voice: the voice, where it is no longer known by the recorded name.
+        voice: the voice, where it is no longer known by the recorded name or has its models open already.
         progress: see `Arranger.convert`.
+        anew: from where to where in the song, in seconds, a phrase shall be sung once more.
+        stems: see `Arranger.convert`.
 
     Raises:
+        AudioError: nothing is sung at the place that shall be sung anew.
         ConfigError: the record cannot be read, or source, voice or models are not the recorded ones.
     """
     kept, options, converter = reopen(record, voice)
@@ -219,7 +269,8 @@ def repeat(
         options,
         progress,
         accompaniment=Path(played["file"]) if played else None,
-        settled=kept.settled,
+        stems=stems,
+        settled=replace(kept.settled, anew=anew),
     )
 
 
@@ -228,7 +279,8 @@ def _lay_out(folder: Path, found: dict[str, Path]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, path in found.items():
-            shutil.copyfile(path, folder / f"{name}{path.suffix}")
+            with whole(folder / f"{name}{path.suffix}") as temporary:
+                shutil.copyfile(path, temporary)
     except OSError as error:
         raise AudioError(
             f"{folder}: the stems cannot be written ({error.strerror}); free space or choose another folder"

@@ -5,10 +5,10 @@ stays in memory is a few numbers per frame of 12 ms.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -59,6 +59,12 @@ class MixReport:
     mix_lufs: float
     true_peak_dbtp: float
     samples: int
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> Self:
+        """A report that was kept as plain values."""
+        rooms = {name: kept[name] and Reverb(**kept[name]) for name in ("original_reverb", "added_reverb")}
+        return cls(**{**kept, **rooms, "placement": Placement(**kept["placement"])})
 
     def words(self) -> list[str]:
         """What was done, one short sentence each."""
@@ -174,11 +180,15 @@ class Plan:
             start += both.shape[1]
 
 
-def listen(sources: Sources, options: MixOptions) -> Plan:
-    """Hear both leads and decide what to do."""
+def listen(sources: Sources, options: MixOptions, like: MixReport | None = None) -> Plan:
+    """Hear both leads and decide what to do, or do as with another take of the lead."""
     rate = sources.sample_rate
     own, other = Envelope.of(sources.original_blocks(), rate), Envelope.of(sources.lead_blocks(), rate)
     _check_lengths(sources, len(own.sharp), len(other.sharp))
+    if like:
+        curve = np.array([db for _, db in like.tone_db])
+        softened = _softened(own, other, curve, options)
+        return Plan(curve, softened, like.original_reverb, like.added_reverb, like.placement)
     frames = min(len(own.sharp), len(other.sharp))
     both = np.pad(own.active[:frames] & other.active[:frames], (0, LENGTH_TOLERANCE_FRAMES))
     original = LongTerm.of(sources.original_blocks(), rate, both)
@@ -187,10 +197,16 @@ def listen(sources: Sources, options: MixOptions) -> Plan:
     added = reverb.missing_reverb(own, other, heard, rate, options.match_reverb) if heard else None
     expected = converted.power * reverb.reverb_gain(added, bins_hz(rate))
     curve = options.match_tone * tone.tone_curve(original.power, expected, rate)
-    tilt_db = float(20 * np.log10(tone.gain_at(curve, np.sqrt(np.prod(SHARP_BAND_HZ)))))
-    softened = sibilance.de_ess_curve(own, other, tilt_db) if options.de_ess else np.zeros(len(other.sharp))
     place = placement.towards(placement.hear_placement(original, rate), options.match_width)
-    return Plan(curve, softened, heard, added, place)
+    return Plan(curve, _softened(own, other, curve, options), heard, added, place)
+
+
+def _softened(own: Envelope, other: Envelope, curve: np.ndarray, options: MixOptions) -> np.ndarray:
+    """Gain in dB of the sibilants of the converted lead, which gets a tone curve, per frame, (T,)."""
+    if not options.de_ess:
+        return np.zeros(len(other.sharp))
+    tilt_db = float(20 * np.log10(tone.gain_at(curve, np.sqrt(np.prod(SHARP_BAND_HZ)))))
+    return sibilance.de_ess_curve(own, other, tilt_db)
 
 
 def _check_lengths(sources: Sources, own: int, other: int) -> None:
@@ -210,6 +226,8 @@ def mix(
     options: MixOptions | None = None,
     progress: ProgressCallback | None = None,
     placed: files.AudioWriter | None = None,
+    *,
+    like: MixReport | None = None,
 ) -> MixReport:
     """Mix a converted lead in the place of the original one; the length is the accompaniment's.
 
@@ -223,6 +241,7 @@ def mix(
         options: what is matched.
         progress: told of the stage "mix".
         placed: where the lead goes as it is in the mix, its own peaks held back, not yet open; None: nowhere.
+        like: of a mix with another take of the lead, whose gain, tone, reverb and place are kept.
 
     Raises:
         AudioError: the files do not fit each other, or the mix cannot be written.
@@ -231,9 +250,9 @@ def mix(
     tell = progress or (lambda stage, done, total: None)
     sources = Sources.of(Path(lead), Path(original_lead), accompaniment and Path(accompaniment))
     tell("mix", 0, PASSES)
-    plan = listen(sources, options)
+    plan = listen(sources, options, like)
     tell("mix", PASSES - 2, PASSES)
-    original_lufs, gain_db = _gain(sources, plan, options)
+    original_lufs, gain_db = (like.original_lufs, like.gain_db) if like else _gain(sources, plan, options)
     tell("mix", PASSES - 1, PASSES)
     limiter = Limiter(sources.sample_rate, sources.channels) if options.limit else None
     own = Limiter(sources.sample_rate, sources.channels)

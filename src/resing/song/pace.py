@@ -9,7 +9,7 @@ from typing import Self
 from resing import cache
 from resing.whole import whole
 
-USUAL = {"separate": 0.14, "listen": 0.02, "sing": 0.05, "mix": 0.04}
+USUAL = {"separate": 0.05, "listen": 0.03, "sing": 0.05, "mix": 0.06}
 """Seconds of work per second of song by stage, on two cores, before anything was learnt."""
 WARM_UP_SECONDS = 2.0
 """Opening the models, however short the song is."""

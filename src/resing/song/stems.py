@@ -68,10 +68,7 @@ def stems_of(
     Raises:
         AudioError: the song cannot be read, or the cache not written.
     """
-    name = cache.key(checkpoint.file_hash(source), separator.separator_id, part)
-    lead, rest, about = (
-        cache.entry("stems", f"{name}-{end}") for end in ("lead.flac", "rest.flac", "about.json")
-    )
+    lead, rest, about = _places(source, separator, part)
     if all(path.exists() for path in (lead, rest, about)):
         with contextlib.suppress(OSError, ValueError, KeyError):
             level_db = float(json.loads(about.read_text(encoding="utf-8"))["accompaniment_db"])
@@ -96,3 +93,18 @@ def stems_of(
             path.unlink(missing_ok=True)
     cache.trim()
     return Stems(lead, rest, made.accompaniment_db, False)
+
+
+def kept_stems(source: Path, separator: Separator, part: tuple[float, float | None]) -> Path | None:
+    """The lead of a song, or of a part of it, if it was separated before."""
+    places = _places(source, separator, part)
+    return places[0] if all(path.exists() for path in places) else None
+
+
+def _places(source: Path, separator: Separator, part: tuple[float, float | None]) -> tuple[Path, Path, Path]:
+    """Where lead, accompaniment and what is known of them are kept."""
+    name = cache.key(checkpoint.file_hash(source), separator.separator_id, part)
+    lead, rest, about = (
+        cache.entry("stems", f"{name}-{end}") for end in ("lead.flac", "rest.flac", "about.json")
+    )
+    return lead, rest, about

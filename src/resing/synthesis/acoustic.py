@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from resing import checkpoint
@@ -18,6 +19,9 @@ STRANGERS, STRANGERS_F0 = "strangers.speaker", "strangers.f0"
 SHALLOW_STEP = 200.0
 """The ddpm step at which sampling starts from the noised first mel (Liu et al. 2022, arXiv 2105.02446)."""
 
+GUIDED_FRAMES = 43
+"""Half a second: as far on both sides a guided frame takes the difference of two singers from."""
+
 
 def normalise(mel: Tensor) -> Tensor:
     """Natural-log mel to the networks' scale."""
@@ -27,6 +31,18 @@ def normalise(mel: Tensor) -> Tensor:
 def denormalise(mel: Tensor) -> Tensor:
     """The networks' scale to natural-log mel."""
     return mel * MEL_SCALE + MEL_MEAN
+
+
+def smoothed(mel: Tensor) -> Tensor:
+    """Mean over GUIDED_FRAMES on both sides of each frame, (B, M, T)."""
+    wide = F.pad(mel, (GUIDED_FRAMES, GUIDED_FRAMES), mode="replicate")
+    return F.avg_pool1d(wide, 2 * GUIDED_FRAMES + 1, 1)
+
+
+def mean_speaker(vectors: Tensor) -> Tensor:
+    """The mean of (K, S) vectors at unit mean square, (S,)."""
+    mean = vectors.mean(0)
+    return mean * torch.rsqrt(mean.square().mean() + 1e-5)
 
 
 def build(config: ModelConfig, audio: AudioConfig) -> AcousticNet:
@@ -100,7 +116,8 @@ class AcousticModel:
 
     def halo_frames(self, sampler: str, steps: int) -> int:
         """Frames of context on each side for window = whole."""
-        return self.net.decoder.reach + self.evaluations(sampler, steps) * self.net.denoiser.reach
+        refined = self.evaluations(sampler, steps) * self.net.denoiser.reach
+        return self.net.decoder.reach + max(refined, GUIDED_FRAMES)
 
     @torch.inference_mode()
     def speaker_vector(self, mel: Tensor) -> Tensor:
@@ -120,8 +137,15 @@ class AcousticModel:
         sampler: str,
         steps: int,
         temperature: float = 1.0,
+        away: Tensor | None = None,
+        guidance: float = 0.0,
     ) -> Tensor:
         """Sing the score.
+
+        What the decoder would let another singer sing, `away`, is a direction to leave: the mel goes beyond
+        the speaker's by `guidance` times the difference of the two, averaged over a second, since how the two
+        say a word is none of the voice's colour. It is classifier-free guidance (Ho and Salimans 2022, arXiv
+        2207.12598) with the source's singer in place of nobody.
 
         Args:
             units: (B, C, T).
@@ -133,6 +157,8 @@ class AcousticModel:
             sampler: a name of `diffusion.SAMPLERS` that fits the model's target.
             steps: of the sampler; 0 returns the deterministic decoder's mel.
             temperature: factor on the noise that sampling starts from; less is calmer, with less variation.
+            away: vector of the singer to get away from, (1, S).
+            guidance: how far, as a share of the way from that singer to this one.
 
         Returns:
             Natural-log mel, (B, M, T).
@@ -143,8 +169,11 @@ class AcousticModel:
         score = self.net.score(units, f0, voiced, loudness)
         voice = self.net.voice(speaker)
         first = self.net.decode(score, voice)
+        beyond: Tensor | float = 0.0
+        if away is not None and guidance > 0:
+            beyond = guidance * smoothed(first - self.net.decode(score, self.net.voice(away)))
         if steps == 0:
-            return denormalise(first)
+            return denormalise(first + beyond)
         family = self.check_sampler(sampler)
         step = diffusion.SAMPLERS[family][sampler]
         if family == "flow":
@@ -160,7 +189,7 @@ class AcousticModel:
                 *self._shallow(first, temperature * noise, steps),
                 self.schedule,
             )
-        return denormalise(mel)
+        return denormalise(mel + beyond)
 
     def _denoiser(self, first: Tensor, score: Tensor, voice: Tensor) -> diffusion.Denoiser:
         def network(x: Tensor, k: Tensor) -> Tensor:

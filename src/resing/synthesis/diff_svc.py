@@ -1,4 +1,4 @@
-"""A voice taken over from Diff-SVC: units and melody in, the house mel out, by that system's own arithmetic.
+"""A voice as Diff-SVC makes them: units and melody in, the house mel out, by that system's own arithmetic.
 
 A frame's condition is the unit it falls to plus a vector for its pitch; a WaveNet takes the noise out of a
 normalised log10 mel. The voice may have a frame grid of its own (24 kHz); what it sings is moved to the house
@@ -24,6 +24,7 @@ DEFAULTS = {"sampler": "dpm-solver++", "steps": 20, "temperature": 1.0, "retries
 """What an option that was not given is for such a voice."""
 SAMPLERS = {"dpm-solver++": diffusion.dpm_solver_pp_2m, "plms": diffusion.plms, "ddim": diffusion.ddim}
 """Beside these there is ancestral sampling, which draws noise at every step."""
+UNITS_PER_SECOND = 50
 CLEAN_LIMIT = 1.0
 """Ancestral sampling holds the clean mel within its range, as Diff-SVC does."""
 
@@ -58,6 +59,15 @@ def unit_of_frames(units: int, frames: int) -> np.ndarray:
     per_unit = frames / units
     ends = np.floor(np.arange(units) * per_unit + per_unit + 0.5)
     return np.minimum(np.searchsorted(ends, np.arange(frames), side="left"), units - 1)
+
+
+def between_units(units: np.ndarray, frames: np.ndarray, audio: AudioConfig) -> np.ndarray:
+    """Units (H, U), 50 a second, on straight lines to the centres of frames (T,): (H, T)."""
+    place = (frames + 0.5) * audio.hop_length / audio.sample_rate * UNITS_PER_SECOND
+    place = np.clip(place, 0, units.shape[1] - 1)
+    low = np.floor(place).astype(int)
+    weight = (place - low).astype(np.float32)
+    return units[:, low] * (1 - weight) + units[:, np.minimum(low + 1, units.shape[1] - 1)] * weight
 
 
 class DiffSvcModel:
@@ -125,9 +135,12 @@ class DiffSvcModel:
             f0: Hz > 0 at each of the whole song's own frames.
             start, stop: own frames.
         """
-        held = unit_of_frames(units.shape[1], len(f0))[start:stop]
+        if self.config.smooth_units:
+            held = between_units(units, np.arange(start, stop), self.config.audio)
+        else:
+            held = units[:, unit_of_frames(units.shape[1], len(f0))[start:stop]]
         rows = torch.from_numpy(pitch_rows(f0[start:stop], self.config))
-        cond = torch.from_numpy(units[:, held].astype(np.float32)) + self.net.pitch_embed(rows).T
+        cond = torch.from_numpy(held.astype(np.float32)) + self.net.pitch_embed(rows).T
         return cond[None]
 
     @torch.inference_mode()

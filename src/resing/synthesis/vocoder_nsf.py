@@ -29,6 +29,16 @@ def for_voice(vocoder_id: str) -> Vocoder:
     return load() if vocoder_id == NAME and hub.look(NAME).here else Vocoder.load()
 
 
+def missing(vocoder_id: str) -> bool:
+    """Whether a voice was made for this vocoder and it is not here."""
+    return vocoder_id == NAME and not hub.look(NAME).here
+
+
+def advice() -> str:
+    """What to tell where it is missing."""
+    return f"It sounds through the vocoder that ships; for the one it was made for: {hub.command(NAME)}"
+
+
 def build(tensors: dict[str, Tensor], audio: AudioConfig) -> NSFHiFiGAN:
     """The network that fits published tensors, with them.
 

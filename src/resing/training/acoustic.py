@@ -35,6 +35,10 @@ class AcousticBatch:
     bandwidth: Tensor
     valid: Tensor
 
+    def to(self, device: torch.device) -> "AcousticBatch":
+        """The batch on another device."""
+        return AcousticBatch(**{name: value.to(device) for name, value in vars(self).items()})
+
 
 def mel_mask(bandwidth: Tensor, audio: AudioConfig) -> Tensor:
     """1 for mel bands below each recording's bandwidth (B,), as (B, M, 1)."""
@@ -70,8 +74,8 @@ def acoustic_loss(
     decoder = ((first - target).abs() * mask).sum() / mask.sum()
     fixed = first.detach()
     data = torch.where(mask > 0, target, fixed)
-    noise = torch.randn(data.shape, generator=random.torch)
-    t = torch.rand(len(data), generator=random.torch)
+    noise = torch.randn(data.shape, generator=random.torch).to(data)
+    t = torch.rand(len(data), generator=random.torch).to(data)
     if config.target == "flow":
         pair = diffusion.flow_pair(data, fixed, config.prior_sigma, t, noise)
         said, wanted = net.denoise(pair.x_t, t, fixed, score, voice), pair.target

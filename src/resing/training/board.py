@@ -10,15 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resing.synthesis import acoustic, diffusion, vocoder
-from resing.synthesis.noise import frame_noise
+from resing.synthesis import vocoder
 from resing.synthesis.vocoder import Vocoder, phase_at_frames
 from resing.training.acoustic import AcousticBatch
+from resing.training.learning import AnyTask
 from resing.training.loop import Progress, Trainer
-from resing.training.task import VoiceTask
 
 CURVE_EVERY = 10
-STEPS = 3
 
 
 class Board:
@@ -29,7 +27,7 @@ class Board:
         task: the voice in training; its first held-out segment is shown.
     """
 
-    def __init__(self, trainer: Trainer, task: VoiceTask) -> None:
+    def __init__(self, trainer: Trainer, task: AnyTask) -> None:
         self.trainer, self.task = trainer, task
         self.writer: Any = None
         self.vocoder: Vocoder | None = None
@@ -63,7 +61,7 @@ class Board:
         """Target above prediction, and how both sound."""
         piece = AcousticBatch(**{name: value[:1] for name, value in vars(self.task.held).items()})
         with self.trainer.averaged():
-            predicted = predict(self.task, piece)
+            predicted = self.task.predict(piece)
         image = picture(piece.mel[0], predicted[0])
         self.writer.add_image("target above prediction", image, step, dataformats="HWC")
         if self.vocoder is None:
@@ -78,23 +76,6 @@ class Board:
         assert self.vocoder is not None
         phase = phase_at_frames(piece.f0[0].numpy(), self.task.data.audio)[:-1]
         return self.vocoder(mel, piece.f0, piece.voiced, phase=torch.from_numpy(phase).float()[None])
-
-
-@torch.no_grad()
-def predict(task: VoiceTask, piece: AcousticBatch) -> Tensor:
-    """The mel that the task's present weights sing for a held-out piece, with fixed noise, (B, M, T)."""
-    net, speaker = task.voice.net, task.voice.speaker[None]
-    score = net.score(piece.units, piece.f0, piece.voiced, piece.loudness)
-    voice = net.voice(speaker)
-    first = net.decode(score, voice)
-    if task.model_config.target != "flow":
-        return acoustic.denormalise(first)
-    noise = frame_noise(0, 0, first.shape[-1], first.shape[1])[None]
-    start = diffusion.flow_start(first, task.model_config.prior_sigma, noise)
-    mel = diffusion.heun(
-        lambda x, t: net.denoise(x, t, first, score, voice), start, diffusion.uniform_times(STEPS)
-    )
-    return acoustic.denormalise(mel)
 
 
 def picture(target: Tensor, predicted: Tensor) -> np.ndarray:

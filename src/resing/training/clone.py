@@ -4,6 +4,7 @@ The base model's speaker encoder hears the clip, and the base sings with that ve
 does beyond the colour of the voice is not in it, and the card says so.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,18 @@ from resing.config import FeaturesConfig, settings_hash
 from resing.errors import AudioError, DatasetError
 from resing.features import content
 from resing.synthesis import acoustic
-from resing.synthesis.acoustic import AcousticModel
+from resing.synthesis.acoustic import AcousticModel, mean_speaker
 from resing.training import doctor
 from resing.training.create import card_of, facts_of, refuse_taken
 from resing.training.dataset import stretches_of
 from resing.training.prepare import measure
-from resing.training.task import mean_speaker, speaker_vectors
+from resing.training.task import speaker_vectors
 from resing.voice import Installed, Voice, check_name, user_folder
 
 LEAST_SECONDS, VOICED_SECONDS = 8.0, 3.0
 MOST_STRETCHES = 60
+REACH_SEMITONES = 9.0
+"""How far from the middle of what was heard the voice is believed to sing: a clip tells little of that."""
 PREVIEW = (
     "A preview from {seconds:.0f} s of one recording, without training: the colour of the voice, not yet its "
     "manner. With a minute or more of recordings: resing voice create NAME RECORDINGS."
@@ -61,12 +64,14 @@ def clone_voice(name: str, clip: Path | str, licence: str, consent: str, **about
     stamp = settings_hash(audio, features), encoder.encoder_id
     report = doctor.summarise("", *stamp, [found.recording], [], {}, {})
     _require_enough(clip, found.recording)
+    notes = found.heard.f0[found.heard.f0 > 0]
+    report = replace(report, range_hz=_widened(report.range_hz, float(np.median(notes))))
     used = torch.from_numpy(found.used(audio.hop_length).astype(np.float32))
     base = AcousticModel.load(acoustic.EMBEDDED)
     vectors = speaker_vectors(base, stretches_of(log_mel(used[None], audio)[0], MOST_STRETCHES))
     told = PREVIEW.format(seconds=found.recording.usable_seconds)
     figures = {"steps": 0, "preview": True, "summary": told}
-    card = card_of(facts, report, installed, figures)
+    card = card_of(facts, report, features, installed, figures)
     voice = Voice(card, installed.model, audio, mean_speaker(vectors), features=features)
     voice.save(user_folder() / f"{name}.safetensors")
     return voice
@@ -91,6 +96,13 @@ def preview_of(clip: Path | str, consent: str) -> Voice:
     return clone_voice(
         name, clip, "private: a preview, not to be shared", consent, whose=f"heard in {clip.name}"
     )
+
+
+def _widened(range_hz: list[float], middle_hz: float) -> list[float]:
+    """The range heard in a clip, made to reach at least so far from its middle."""
+    reach = 2 ** (REACH_SEMITONES / 12)
+    low, high = range_hz
+    return [round(min(low, middle_hz / reach), 1), round(max(high, middle_hz * reach), 1)]
 
 
 def _require_enough(clip: Path, recording: doctor.Recording) -> None:

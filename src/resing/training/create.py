@@ -14,25 +14,28 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
+from torch import Tensor
 
 from resing import checkpoint
 from resing import config as settings
-from resing.config import FeaturesConfig, Settings, TrainingConfig
+from resing.cache import home
+from resing.config import PRESETS, FeaturesConfig, PresetName, Settings, TrainingConfig
 from resing.errors import ConfigError, DatasetError, VoiceError
-from resing.features import content
-from resing.synthesis import acoustic
-from resing.synthesis.acoustic import AcousticModel
-from resing.training import selection
+from resing.training import learning, machine, selection
 from resing.training.board import Board
 from resing.training.dataset import VoiceData
-from resing.training.doctor import DatasetReport, several_voices
+from resing.training.doctor import DatasetReport
 from resing.training.leads import leads_of
+from resing.training.learning import AnyTask
 from resing.training.loop import Progress, Trainer
+from resing.training.machine import Machine
 from resing.training.prepare import ProgressCallback, Update, find_audio, prepare, read_report, save_json
-from resing.training.task import VoiceNet, VoiceTask, loop_config, mean_speaker, speaker_vectors
-from resing.voice import Installed, Voice, VoiceCard, check_name, find, home, user_folder
+from resing.training.task import loop_config
+from resing.voice import Installed, Voice, VoiceCard, check_name, find, user_folder
 
 REQUEST, RESULT, BEST = "request.json", "result.json", "best.safetensors"
+BEFORE = "before.safetensors"
+"""What a voice had learnt when its recordings changed: where its training goes on."""
 CHECKPOINTS = "checkpoint-*.safetensors"
 MEASURED_STEPS = 5
 """Steps after which the time left is told."""
@@ -63,6 +66,7 @@ class Request:
         recordings: where it is prepared from; None if that is not our business.
         out: the voice file; None puts it among the user's voices.
         songs: the recordings are songs, of which only the leads are wanted.
+        preset: what the voice is made with.
     """
 
     facts: VoiceFacts
@@ -71,6 +75,7 @@ class Request:
     recordings: Path | None = None
     out: Path | None = None
     songs: bool = False
+    preset: PresetName = "embedded"
 
     def save(self, run: Path) -> None:
         """Write request.json."""
@@ -78,19 +83,19 @@ class Request:
         named = {"dataset": self.dataset, "recordings": self.recordings, "out": self.out}
         paths = {k: v and str(v.absolute()) for k, v in named.items()}
         sections = {"facts": self.facts.model_dump(mode="json"), "training": self.training.model_dump()}
-        save_json(run / REQUEST, sections | paths | {"songs": self.songs})
+        save_json(run / REQUEST, sections | paths | {"songs": self.songs, "preset": self.preset})
 
     @classmethod
     def load(cls, run: Path, changes: dict[str, Any]) -> "Request":
         """Read request.json, with changes to its training settings."""
         record = json.loads((run / REQUEST).read_text())
         facts, training = facts_of(record.pop("facts")), record.pop("training")
-        songs = record.pop("songs", False)
+        songs, preset = record.pop("songs", False), record.pop("preset", "embedded")
         try:
             config = TrainingConfig(**(training | changes))
         except ValidationError as error:
             raise ConfigError(f"training: {settings.explain(error, TrainingConfig)}") from error
-        return cls(facts, config, **{k: v and Path(v) for k, v in record.items()}, songs=songs)
+        return cls(facts, config, **{k: v and Path(v) for k, v in record.items()}, songs=songs, preset=preset)
 
 
 def runs_folder() -> Path:
@@ -105,6 +110,7 @@ def create_voice(
     consent: str,
     *,
     songs: bool = False,
+    preset: PresetName = "embedded",
     training: TrainingConfig | None = None,
     progress: ProgressCallback | None = None,
     **about: Any,
@@ -117,7 +123,8 @@ def create_voice(
         licence: terms of the voice's use.
         consent: how the person agreed, or why nobody has to.
         songs: the recordings are songs; their leads are separated first.
-        training: how to train.
+        preset: what the voice is made with, a key of `config.PRESETS`.
+        training: how to train; by default as the preset says.
         progress: told of every recording and step; raise from it to cancel.
         about: the other fields of `VoiceFacts`.
 
@@ -128,13 +135,16 @@ def create_voice(
         DatasetError: the recordings do not suffice.
         ConfigError: a fact is missing or wrong.
         VoiceError: the name is taken or cannot be one.
+        DownloadError: the preset needs models that are not here; says how to get them.
     """
+    learning.models(preset)
     facts = facts_of({"name": name, "licence": licence, "consent": consent, **about})
     run = runs_folder() / check_name(name)
     if not (run / RESULT).exists():
         refuse_taken(name)
     find_audio(Path(recordings))
-    Request(facts, training or TrainingConfig(), run / "dataset", Path(recordings), songs=songs).save(run)
+    training = training or PRESETS[preset].training
+    Request(facts, training, run / "dataset", Path(recordings), songs=songs, preset=preset).save(run)
     return resume(run, progress)
 
 
@@ -144,6 +154,7 @@ def train_voice(
     facts: VoiceFacts,
     training: TrainingConfig | None = None,
     *,
+    preset: PresetName = "embedded",
     features: FeaturesConfig | None = None,
     progress: ProgressCallback | None = None,
     out: Path | str | None = None,
@@ -155,6 +166,7 @@ def train_voice(
         run: folder for checkpoints and logs.
         facts: for the card.
         training: how to train; other settings than at the last call hold from here on.
+        preset: see `create_voice`.
         features: what the dataset must have been prepared with; None takes it as it is.
         progress: see `create_voice`.
         out: the voice file; by default it goes among the user's voices.
@@ -163,7 +175,8 @@ def train_voice(
         DatasetError: the dataset is missing, or prepared with other settings or another encoder.
         ResingError: training diverged.
     """
-    request = Request(facts, training or TrainingConfig(), Path(dataset), out=Path(out) if out else None)
+    training = training or PRESETS[preset].training
+    request = Request(facts, training, Path(dataset), out=Path(out) if out else None, preset=preset)
     request.save(Path(run))
     return _train_request(request, Path(run), features, progress)
 
@@ -192,7 +205,7 @@ def resume(run: Path | str, progress: ProgressCallback | None = None, **changes:
         recordings = request.recordings
         if request.songs:
             recordings = leads_of(recordings, folder / "leads", progress)
-        prepare(recordings, request.dataset, progress=progress)
+        prepare(recordings, request.dataset, features=PRESETS[request.preset].features, progress=progress)
     return _train_request(request, folder, None, progress)
 
 
@@ -200,15 +213,14 @@ def _train_request(
     request: Request, run: Path, features: FeaturesConfig | None, progress: ProgressCallback | None
 ) -> Voice:
     tell = progress or (lambda _: None)
-    installed = Installed.read()
+    installed = learning.models(request.preset)
     _, _, prepared = read_report(request.dataset)
-    data = VoiceData.load(
-        request.dataset, installed.audio, features or prepared, installed.encoder_id, request.training.seed
-    )
-    _check_card(request.facts, data.report, installed)
-    trainer, task = _open_run(run, data, installed, request.training, tell)
+    heard, seed = features or prepared, request.training.seed
+    data = VoiceData.load(request.dataset, installed.audio, heard, installed.encoder_id, seed, request.preset)
+    _check_card(request.facts, data, installed)
+    trainer, task = _open_run(run, request, data, installed, tell)
     _train(trainer, task, request.training, tell)
-    voice = _package(run, request, data, installed, prepared)
+    voice = _package(run, request, task, installed)
     path = request.out or user_folder() / f"{request.facts.name}.safetensors"
     voice.save(path)
     tell(Update("package", 1, 1, 0.0, message=f"{path} is ready. {voice.card.training['summary']}"))
@@ -216,37 +228,30 @@ def _train_request(
 
 
 def _open_run(
-    run: Path,
-    data: VoiceData,
-    installed: Installed,
-    training: TrainingConfig,
-    tell: Callable[[Update], object],
-) -> tuple[Trainer, VoiceTask]:
+    run: Path, request: Request, data: VoiceData, installed: Installed, tell: Callable[[Update], object]
+) -> tuple[Trainer, AnyTask]:
     """The trainer, resumed if the run's folder holds a training of the same recordings on the same models."""
-    base = AcousticModel.load(acoustic.EMBEDDED)
-    vectors = speaker_vectors(base, data.stretches())
-    model = VoiceNet(base.net, mean_speaker(vectors), base.config.adapter_rank, training.seed)
-    stamp = {
-        "fingerprint": data.report.fingerprint,
-        "base_hash": installed.base_hash,
-        "adapter_rank": base.config.adapter_rank,
-        "seed": training.seed,
-    }
+    here, training = Machine.find(request.training.device), request.training
+    begun = learning.begin(request.preset, data, installed, training)
+    task, stamp = begun.task, begun.stamp
     steps = selection.planned_steps(data.report.minutes, training)
-    if _forget_other_training(run, stamp):
-        anew = "The recordings or the models have changed: training starts anew."
-        tell(Update("train", 0, steps, message=anew))
-    seconds = _newest_metadata(run).get("seconds", 0.0)
-    task = VoiceTask(model, data, base.config, training)
-    trainer = Trainer(task, run, loop_config(steps, training), {"stamp": stamp, "seconds": seconds})
-    notes = [*trainer.warnings, *data.report.warnings, *filter(None, [several_voices(vectors.numpy())])]
-    for note in notes:
+    changed = _forget_other_training(run, stamp)
+    if changed:
+        tell(Update("train", 0, steps, message=changed))
+    known = _newest_metadata(run)
+    if not known and (run / BEFORE).exists():
+        _take_up(task, checkpoint.load(run / BEFORE)[0])
+    task.model.to(here.device)
+    task.config = training = machine.settle(training, task, here, known.get("batch_size"))
+    about = {"stamp": stamp, "seconds": known.get("seconds", 0.0), "batch_size": training.batch_size}
+    trainer = Trainer(task, run, loop_config(steps, training), about)
+    for note in [*trainer.warnings, *data.report.warnings, *begun.notes]:
         tell(Update("train", trainer.step, steps, message=note))
     return trainer, task
 
 
 def _train(
-    trainer: Trainer, task: VoiceTask, training: TrainingConfig, tell: Callable[[Update], object]
+    trainer: Trainer, task: AnyTask, training: TrainingConfig, tell: Callable[[Update], object]
 ) -> None:
     """Run the loop to its end or to the plateau, keeping the best weights beside the checkpoints."""
     if trainer.step >= trainer.config.steps:
@@ -300,15 +305,14 @@ class _Follower:
         return selection.judge(selection.read_history(run), self.training.patience).stop
 
 
-def _package(
-    run: Path, request: Request, data: VoiceData, installed: Installed, features: FeaturesConfig
-) -> Voice:
+def _package(run: Path, request: Request, task: AnyTask, installed: Installed) -> Voice:
     """The voice with the best weights and its card; the outcome is noted in the run's folder."""
-    history, report = selection.read_history(run), data.report
+    history, data = selection.read_history(run), task.data
     tensors, best = checkpoint.load(run / BEST)
-    training = request.training
+    report, training = data.report, task.config
     steps = selection.planned_steps(report.minutes, training)
     figures: dict[str, Any] = {
+        "preset": request.preset,
         "steps": history[-1]["step"],
         "best_step": best["step"],
         "seconds": _newest_metadata(run).get("seconds", 0.0),
@@ -318,13 +322,32 @@ def _package(
         "summary": selection.explain(history, best, steps, training.patience, report),
     }
     save_json(run / RESULT, figures | {"report": report.to_json()})
-    adapters = {n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")}
-    card = card_of(request.facts, report, installed, figures)
-    return Voice(card, installed.model, installed.audio, tensors["speaker"], adapters, features=features)
+    card = card_of(request.facts, report, data.features, installed, figures)
+    return learning.voice(task, tensors, card, installed)
+
+
+def best_so_far(run: Path) -> tuple[Voice, int] | None:
+    """The voice as a run has it at its best so far, and the step of its weights.
+
+    None before the first weights are kept, and for presets whose voices are whole models.
+    """
+    if not (run / BEST).exists():
+        return None
+    request, installed = Request.load(run, {}), Installed.read()
+    if request.preset != "embedded":
+        return None
+    report, _, features = read_report(request.dataset)
+    weights, best = checkpoint.load(run / BEST)
+    card = card_of(request.facts, report, features, installed, {"step": best["step"]})
+    return learning.adapted(weights, card, installed, features), int(best["step"])
 
 
 def card_of(
-    facts: VoiceFacts, report: DatasetReport, installed: Installed, figures: dict[str, Any]
+    facts: VoiceFacts,
+    report: DatasetReport,
+    features: FeaturesConfig,
+    installed: Installed,
+    figures: dict[str, Any],
 ) -> VoiceCard:
     """The card of a voice: what its owner says, what was heard in its recordings, how it was made."""
     low, high = report.range_hz
@@ -337,7 +360,7 @@ def card_of(
         bandwidth_hz=report.bandwidth_hz,
         created=datetime.now(UTC).date().isoformat(),
         encoder_id=installed.encoder_id,
-        encoder_hash=checkpoint.file_hash(content.EMBEDDED),
+        encoder_hash=learning.encoder_hash(features),
         base_hash=installed.base_hash,
         vocoder_id=installed.vocoder_id,
         recordings=len(report.recordings),
@@ -345,10 +368,10 @@ def card_of(
     )
 
 
-def _check_card(facts: VoiceFacts, report: DatasetReport, installed: Installed) -> None:
+def _check_card(facts: VoiceFacts, data: VoiceData, installed: Installed) -> None:
     """Refuse facts that the card will not take now, not after the training."""
     try:
-        card_of(facts, report, installed, {})
+        card_of(facts, data.report, data.features, installed, {})
     except ValidationError as error:
         raise ConfigError(f"the voice's {settings.explain(error, VoiceCard)}") from error
 
@@ -394,14 +417,33 @@ def _newest_metadata(run: Path, pattern: str = CHECKPOINTS) -> dict[str, Any]:
     return {}
 
 
-def _forget_other_training(run: Path, stamp: dict[str, Any]) -> bool:
-    """Delete what a training of other recordings left, and torn files; whether there was such a training."""
+def _forget_other_training(run: Path, stamp: dict[str, Any]) -> str:
+    """Put aside what was learnt from other recordings, delete what other models or a torn file left.
+
+    Returns:
+        What has changed, in a sentence; empty if nothing has.
+    """
     for torn in run.glob(".*.part"):
         torn.unlink()
     left = [_newest_metadata(run, pattern) for pattern in (CHECKPOINTS, BEST)]
     if all(not metadata or metadata.get("stamp") == stamp for metadata in left):
-        return False
+        return ""
+    known = left[1].get("stamp", {})
+    learns_on = bool(known) and known | {"fingerprint": stamp["fingerprint"]} == stamp
+    if learns_on:
+        (run / BEST).replace(run / BEFORE)
+    else:
+        (run / BEFORE).unlink(missing_ok=True)
     for pattern in (CHECKPOINTS, BEST, RESULT, "losses.jsonl", "validation.jsonl", "events.out.tfevents.*"):
         for path in run.glob(pattern):
             path.unlink()
-    return True
+    if learns_on:
+        return "The recordings have changed: the voice learns on from what it knew."
+    return "The models or settings have changed: training starts anew."
+
+
+def _take_up(task: AnyTask, learnt: dict[str, Tensor]) -> None:
+    """Put what a voice had learnt into what is about to learn."""
+    for name, parameter in task.model.named_parameters():
+        if name in learnt:
+            parameter.data.copy_(learnt[name])

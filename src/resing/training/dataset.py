@@ -62,12 +62,20 @@ class VoiceData:
         audio: the frame grid.
         report: what was found when the dataset was prepared.
         seed: of the choice of the held-out pieces.
+        features: how the recordings were heard.
     """
 
-    def __init__(self, pieces: list[Piece], audio: AudioConfig, report: DatasetReport, seed: int = 0) -> None:
+    def __init__(
+        self,
+        pieces: list[Piece],
+        audio: AudioConfig,
+        report: DatasetReport,
+        seed: int = 0,
+        features: FeaturesConfig | None = None,
+    ) -> None:
         if len(pieces) < 2:
             raise ValueError(f"expected at least two pieces, one of them to hold out, got {len(pieces)}")
-        self.audio, self.report = audio, report
+        self.audio, self.report, self.features = audio, report, features or FeaturesConfig()
         held = _held_out(pieces, seed)
         self.train = [p for i, p in enumerate(pieces) if i not in held]
         self.held = [p for i, p in enumerate(pieces) if i in held]
@@ -76,16 +84,29 @@ class VoiceData:
 
     @classmethod
     def load(
-        cls, folder: Path | str, audio: AudioConfig, features: FeaturesConfig, encoder_id: str, seed: int = 0
+        cls,
+        folder: Path | str,
+        audio: AudioConfig,
+        features: FeaturesConfig,
+        encoder_id: str,
+        seed: int = 0,
+        preset: str = "embedded",
     ) -> "VoiceData":
         """The dataset in `folder`.
+
+        Args:
+            folder: written by `prepare`.
+            audio, features, encoder_id: what it must have been prepared with.
+            seed: of the choice of the held-out pieces.
+            preset: to be named where it must be prepared again.
 
         Raises:
             DatasetError: there is none, too little in it, or it was prepared with other settings.
         """
         report, _, _ = read_report(folder)
         require_enough(report)
-        again = f"Prepare the recordings again: resing prepare RECORDINGS {folder}"
+        flag = "" if preset == "embedded" else f" --preset {preset}"
+        again = f"Prepare the recordings again: resing prepare RECORDINGS {folder}{flag}"
         expected = (settings_hash(audio, features), encoder_id)
         for what, got, want in zip(
             ("settings", "encoder"), (report.settings_hash, report.encoder_id), expected, strict=True
@@ -100,21 +121,24 @@ class VoiceData:
             if not path.exists():
                 raise DatasetError(f"{path}, the features of {recording.file}, is missing. {again}")
             pieces += read_pieces(path, audio)
-        return cls(pieces, audio, report, seed)
+        return cls(pieces, audio, report, seed, features)
 
-    def batch(self, random: Randomness, rows: int, frames: int) -> AcousticBatch:
+    def batch(
+        self, random: Randomness, rows: int, frames: int, perturbed_share: float = PERTURBED_SHARE
+    ) -> AcousticBatch:
         """Random segments of the training pieces with some gain, many of them with perturbed units.
 
         Args:
             random: source of all chance.
             rows: B.
             frames: T.
+            perturbed_share: how many of them.
         """
         chosen = []
         for number in random.numpy.choice(len(self.train), rows, p=self.chance):
             piece = self.train[number]
             start = int(random.numpy.integers(0, max(0, piece.frames - frames) + 1))
-            perturbed = random.numpy.random() < PERTURBED_SHARE
+            perturbed = random.numpy.random() < perturbed_share
             version = int(random.numpy.integers(1, len(piece.units))) if perturbed else 0
             chosen.append(_segment(piece, start, frames, version, random.numpy.uniform(-GAIN_DB, GAIN_DB)))
         return _collate(chosen)

@@ -119,6 +119,7 @@ class Trainer:
     Attributes:
         step: steps done so far.
         ema: the averaged weights by name.
+        device: where the model lies and is trained.
         warnings: what had to be worked around on opening, in plain words.
     """
 
@@ -136,6 +137,7 @@ class Trainer:
             betas=(0.9, 0.99),
             weight_decay=config.weight_decay,
         )
+        self.device = next(iter(self.parameters.values())).device.type
         self.ema = {n: p.detach().clone() for n, p in self.parameters.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
         self._resume()
@@ -217,7 +219,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate_at(self.step, self.config)
         bf16 = self.config.precision == "bf16"
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=bf16):
             loss, figures = self.task.loss(batch, random)
         if not torch.isfinite(loss):
             raise ResingError(f"training diverged at step {self.step}: lower the learning rate and resume.")
@@ -253,6 +255,7 @@ class Trainer:
                 self.ema[name].copy_(tensors[f"ema.{name}"])
                 prefix = f"optimiser.{name}."
                 state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+                state = {k: v if k == "step" else v.to(parameter.device) for k, v in state.items()}
                 if state:
                     self.optimiser.state[parameter] = state
 

@@ -24,7 +24,7 @@ from resing.audio.decoding import SUFFIXES
 from resing.audio.slicing import slice_voiced
 from resing.config import AudioConfig, FeaturesConfig, settings_hash
 from resing.errors import AudioError, DatasetError, VoiceError
-from resing.features import content
+from resing.features import content, ears, hubert
 from resing.features.extract import Features, extract_array
 from resing.features.f0 import frame_times
 from resing.synthesis import acoustic, vocoder
@@ -32,6 +32,7 @@ from resing.synthesis.acoustic import AcousticModel
 from resing.synthesis.vocoder import Vocoder
 from resing.training import doctor
 from resing.training.doctor import DatasetReport, Recording
+from resing.training.machine import Machine
 from resing.training.strangers import Line, Strangers
 from resing.whole import whole
 
@@ -84,18 +85,22 @@ def prepare(
         audio: the frame grid.
         features: pitch range and encoder.
         progress: told after each recording.
-        encoder: of the units; by default the one that ships.
+        encoder: of the units; by default the one that `features` name.
         strangers: who sing the copies; by default those of the base that ships.
 
     Raises:
         DatasetError: no folder, no audio, or too little of it (see `doctor.require_enough`).
+        DownloadError: a model that `features` name is not here.
     """
     recordings, out = Path(recordings), Path(out)
     audio, features = audio or AudioConfig(), features or FeaturesConfig()
-    encoder = encoder or content.ContentEncoder.load(content.EMBEDDED)
+    foreign = features.content_encoder in hubert.MODELS
+    own = None if encoder and strangers else content.ContentEncoder.load(content.EMBEDDED)
+    encoder = encoder or (ears.encoder(features, Machine.find().device) if foreign else own)
+    assert encoder is not None
     if strangers is None:
         base, sound = AcousticModel.load(acoustic.EMBEDDED), Vocoder.load(vocoder.EMBEDDED)
-        strangers = Strangers(base, sound, encoder, audio)
+        strangers = Strangers(base, sound, encoder, audio, own if foreign else None)
     job = _Job(out, audio, features, encoder, strangers)
     found, ignored = find_audio(recordings, out)
     with _writing(out):
@@ -322,7 +327,10 @@ def _prepare_one(job: _Job, path: Path, key: str, name: str) -> Recording:
     recording = found.recording
     narrow = soxr.resample(found.level, audio.sample_rate, content.SAMPLE_RATE)
     whole = [heard.window(0, len(heard.f0)), *perturbed_units(narrow, len(heard.f0), audio, encoder, key)]
-    units = [*np.stack(whole)[:, :, kept], *strangers_units(heard, slices, job.strangers, key)]
+    sung = whole[0]
+    if job.strangers.ears is not None:
+        sung = content.to_grid(job.strangers.ears(narrow), frame_times(len(heard.f0), audio))
+    units = [*np.stack(whole)[:, :, kept], *strangers_units(sung, heard, slices, job.strangers, key)]
     scale = max(1.0, float(np.abs(used).max(initial=0.0)))  # int16 must not clip
     tensors = {
         "audio": torch.from_numpy(np.round(used / scale * 32767).astype(np.int16)),
@@ -337,13 +345,21 @@ def _prepare_one(job: _Job, path: Path, key: str, name: str) -> Recording:
 
 
 def strangers_units(
-    heard: Features, slices: list[tuple[int, int]], strangers: Strangers, key: str
+    units: np.ndarray, heard: Features, slices: list[tuple[int, int]], strangers: Strangers, key: str
 ) -> list[np.ndarray]:
-    """Units of the slices, each sung by a stranger, joined to one (C, T); nothing where there are none."""
+    """Units of the slices, each sung by a stranger, joined to one (C, T); nothing where there are none.
+
+    Args:
+        units: from which the base sings, (C, T).
+        heard: melody and loudness.
+        slices: first frame of each, and the one after the last.
+        strangers: who sing.
+        key: of the recording; decides who.
+    """
     if not len(strangers) or not slices:
         return []
     random = np.random.default_rng([int(key[:8], 16), 1])
-    lines = [Line(heard.window(a, b), heard.f0[a:b], heard.loudness[a:b]) for a, b in slices]
+    lines = [Line(units[:, a:b], heard.f0[a:b], heard.loudness[a:b]) for a, b in slices]
     return [np.concatenate([strangers.units(line, random) for line in lines], axis=1)]
 
 
@@ -365,7 +381,8 @@ def perturbed_units(
     """Units of two copies of a recording that sound like other voices, on the house grid, each (C, T).
 
     The copies are resampled (pitch and formants move together) and heard through a warped filter bank
-    (formants alone), one down and one up, so that a voice learns to sing from anybody's units.
+    (formants alone), one down and one up, so that a voice learns to sing from anybody's units. An encoder
+    that hears a waveform has no filter bank: then resampling alone goes one down and one up.
 
     Args:
         narrow: samples at 16 kHz and the reference level, (N,).
@@ -379,6 +396,8 @@ def perturbed_units(
     for direction in (-1, 1):
         warp = float(np.exp(direction * random.uniform(*WARP)))
         ratio = float(np.exp(random.uniform(-RESAMPLE, RESAMPLE)))
+        if not encoder.warps:
+            ratio, warp = warp, 1.0
         copy = soxr.resample(narrow, ratio * content.SAMPLE_RATE, content.SAMPLE_RATE)
         copies.append(content.to_grid(encoder(copy, warp), times / ratio))
     return copies

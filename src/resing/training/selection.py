@@ -16,7 +16,6 @@ from resing.training.doctor import NARROW_HZ, NOISY_DB, DatasetReport, note_name
 LEAST_GAIN = 0.002
 """Share by which a score must be lower than the best before it to count as progress."""
 
-STEPS_AT_LEAST, STEPS_PER_MINUTE = 300, 150
 ENOUGH_MINUTES = 10.0
 ENOUGH_HIGH_MINUTES = 1.0
 
@@ -35,8 +34,8 @@ class Verdict:
 
 
 def planned_steps(minutes: float, config: TrainingConfig) -> int:
-    """Steps for this much data: 300, and 150 for each minute, up to `config.steps`."""
-    return min(config.steps, STEPS_AT_LEAST + round(STEPS_PER_MINUTE * minutes))
+    """Steps for this much data: some, and more for each minute, up to `config.steps`."""
+    return min(config.steps, config.steps_at_least + round(config.steps_per_minute * minutes))
 
 
 def read_history(run: Path) -> list[dict[str, Any]]:

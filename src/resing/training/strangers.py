@@ -42,12 +42,19 @@ class Strangers:
         vocoder: of the copies.
         encoder: hears the copies again.
         audio: the frame grid.
+        ears: hears what they are to sing, where that is another than `encoder`.
     """
 
     def __init__(
-        self, acoustic: AcousticModel, vocoder: Vocoder, encoder: ContentEncoder, audio: AudioConfig
+        self,
+        acoustic: AcousticModel,
+        vocoder: Vocoder,
+        encoder: ContentEncoder,
+        audio: AudioConfig,
+        ears: ContentEncoder | None = None,
     ) -> None:
         self.acoustic, self.vocoder, self.encoder, self.audio = acoustic, vocoder, encoder, audio
+        self.ears = ears
 
     def __len__(self) -> int:
         return len(self.acoustic.strangers)

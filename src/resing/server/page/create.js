@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { bar, clock, dropZone, h, say, size, trying } from "./dom.js";
-import { training } from "./draw.js";
+import { draw, training } from "./draw.js";
 
 const STATE = "resing.create";
 let state = { uploads: [] }, place = null, about = null;
@@ -17,20 +17,24 @@ export async function show(section) {
   if (place) return;
   state = { uploads: [], ...JSON.parse(localStorage.getItem(STATE) || "{}") };
   place = { files: h("div"), found: h("div"), facts: h("div"), work: h("div") };
-  section.replaceChildren(h("h1", {}, "A new voice"), h("p", { className: "lead" }, "From recordings of one person singing: ten minutes are plenty, one is the least. Dry, without music, and without other voices."),
+  section.replaceChildren(h("h1", {}, "A new voice"), h("p", { className: "lead" }, "From recordings of one person singing: ten minutes are plenty, one is the least. Dry, without music, and without other voices. You see what is in them, and say whose voice it is, before anything is made."),
     place.files, place.found, place.facts, place.work);
   showFiles();
   if (state.look) found(state.look).catch(() => keep({ look: null }));
   if (state.make) watch(state.make).catch(() => keep({ make: null }));
 }
 
+const PRESETS = { embedded: "what is here: best on a laptop", big: "larger models, which have to be downloaded first: for a GPU", classic: "the networks of Diff-SVC: slow" };
+
 function showFiles() {
   const seconds = state.uploads.reduce((sum, one) => sum + one.seconds, 0);
   const songs = h("input", { type: "checkbox", id: "songs", checked: state.songs, onchange: () => keep({ songs: songs.checked }) });
+  const preset = h("select", { id: "preset", onchange: () => keep({ preset: preset.value }) }, ...Object.entries(PRESETS).map(([value, words]) => h("option", { value, selected: value === (state.preset || "embedded") }, words)));
   place.files.replaceChildren(dropZone("Drop recordings here", true, (files) => trying(() => send(files))()), ...state.uploads.length ? [h("div", { className: "card", id: "recordings" },
     h("h2", {}, `${state.uploads.length} recording${state.uploads.length === 1 ? "" : "s"}, ${clock(seconds)}`), h("details", { open: state.uploads.length < 6 }, h("summary", {}, "Files"), h("ul", { className: "plain" }, ...state.uploads.map((one) => h("li", { className: "row apart" },
       h("span", {}, one.name), h("span", { className: "row soft" }, `${clock(one.seconds)} · ${size(one.bytes)}`, h("button", { ariaLabel: `Leave out ${one.name}`, onclick: () => { keep({ uploads: state.uploads.filter((other) => other !== one), look: null }); showFiles(); place.found.replaceChildren(); place.facts.replaceChildren(); } }, "✕")))))),
     h("label", { className: "check" }, songs, "These are songs with music: take the voice out of them first"),
+    h("details", {}, h("summary", {}, "More settings"), h("label", { className: "field" }, h("span", {}, "Made with"), preset)),
     h("button", { className: "main", id: "look", onclick: trying(look) }, "Look at them"))] : []);
 }
 
@@ -50,7 +54,7 @@ async function send(files) {
 }
 
 async function look() {
-  const job = await api.start({ kind: "recordings", uploads: state.uploads.map((one) => one.id), songs: Boolean(state.songs) });
+  const job = await api.start({ kind: "recordings", uploads: state.uploads.map((one) => one.id), songs: Boolean(state.songs), preset: state.preset || "embedded" });
   keep({ look: job.id });
   await found(job.id);
 }
@@ -99,10 +103,20 @@ async function make(form, recordings) {
   await watch(job.id);
 }
 
+// How the voice sounds at its best so far; a better one does not cut off what is playing.
+function soFar(where, job) {
+  const step = job.progress.figures.best_step, player = where.querySelector("audio");
+  const shown = `${step} ${job.state === "done"}`;
+  if (!step || where.dataset.shown === shown || (player && !player.paused) || !api.secretOf(job.id)) return;
+  where.dataset.shown = shown;
+  where.replaceChildren(h("p", {}, job.state === "done" ? "How it came out: " : "How it sounds so far: ", h("span", { className: "soft" }, `a few bars, from step ${step}`)),
+    h("audio", { controls: true, src: `${api.fileAddress(job.id, "best.flac")}&step=${step}`, ariaLabel: "The voice so far" }));
+}
+
 async function watch(id) {
   const meter = bar(() => api.call("POST", `/jobs/${id}/cancel`)), canvas = h("canvas", { className: "tall", role: "img", ariaLabel: "Loss and held-out error so far" }), log = h("pre", { ariaLabel: "Log" });
-  const title = h("h2"), hint = h("p", { className: "soft" }, "You may close this page; the work goes on as long as the server runs, and after a restart from where it was.");
-  place.work.replaceChildren(h("div", { className: "card", id: "making" }, title, meter.element, canvas, h("details", { open: true }, h("summary", {}, "Log"), log), hint));
+  const sound = h("div", { id: "best" }), title = h("h2"), hint = h("p", { className: "soft" }, "You may close this page; the work goes on as long as the server runs, and after a restart from where it was.");
+  place.work.replaceChildren(h("div", { className: "card", id: "making" }, title, meter.element, canvas, sound, h("details", { open: true }, h("summary", {}, "Log"), log), hint));
   let last = 0;
   const look = async (job) => {
     meter.update(job);
@@ -112,7 +126,8 @@ async function watch(id) {
     const [lines, curve] = await Promise.all([api.call("GET", `/jobs/${id}/log`), api.opened(id, "curve").catch(() => null)]);
     log.textContent = lines.map((line) => `${new Date(line.time * 1000).toLocaleTimeString()}  ${line.text}`).join("\n");
     log.scrollTop = log.scrollHeight;
-    if (curve) training(canvas, curve, job.progress.figures.steps || 0);
+    if (curve) draw(canvas, training, curve, job.progress.figures.steps || 0);
+    soFar(sound, job);
   };
   const over = await api.follow(id, (job) => look(job).catch(() => {})).done;
   const anew = h("button", { onclick: () => { keep({ uploads: [], look: null, make: null }); place = null; show(document.getElementById("create")); } }, "Make another");

@@ -71,7 +71,7 @@ export function dropZone(text, multiple, take, ...more) {
 
 export const STAGES = {
   open: "Opening the voice", look: "Looking at the sound", search: "Finding the best passage", separate: "Taking voice and music apart",
-  listen: "Listening to the melody", sing: "Singing", mix: "Mixing", finish: "Writing the files", score: "Judging phrase by phrase",
+  listen: "Listening to the melody", sing: "Singing", retry: "Singing a phrase again", mix: "Mixing", finish: "Writing the files", score: "Judging phrase by phrase",
   report: "Writing the report", prepare: "Listening to the recordings", train: "Learning the voice", package: "Packing the voice",
 };
 

@@ -4,6 +4,22 @@ import { note } from "./dom.js";
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+// What each canvas shows, to be drawn again when the window or the system's colours change.
+const shown = new Map();
+let waiting = null;
+
+function redraw() {
+  for (const [canvas, draw] of shown) if (canvas.isConnected) { if (canvas.clientWidth) draw(); } else shown.delete(canvas);
+}
+
+addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(redraw, 150); });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+
+export function draw(canvas, picture, ...values) {
+  shown.set(canvas, () => picture(canvas, ...values));
+  picture(canvas, ...values);
+}
+
 function paper(canvas) {
   const scale = Math.min(2, window.devicePixelRatio || 1), width = canvas.clientWidth || 600, height = canvas.clientHeight || 80;
   canvas.width = Math.round(width * scale);

@@ -32,9 +32,10 @@ function item(job, section) {
   const mine = Boolean(api.secretOf(job.id));
   return h("li", { id: `job-${job.id}` }, h("div", { className: "row apart" }, h("div", { className: "grow" }, h("h3", {}, job.title), h("span", { className: "soft" }, new Date(job.created * 1000).toLocaleString())), h("span", { className: `tag ${job.state}` }, job.cancelling ? "cancelling" : job.state)),
     !over && meter.element, job.error && h("p", { className: "error" }, job.error.message),
+    job.state === "done" && !mine && h("p", { className: "soft" }, "Asked for from another browser, where what it made can be had."),
     h("div", { className: "row" }, !over && act("Cancel", () => api.call("POST", `/jobs/${job.id}/cancel`)),
       (job.state === "failed" || job.state === "cancelled") && act("Try again", () => api.call("POST", `/jobs/${job.id}/retry`)),
-      job.state === "done" && job.kind === "convert" && mine && h("a", { className: "button", href: `#sing/${job.id}` }, "Listen"),
+      job.state === "done" && ["convert", "retake"].includes(job.kind) && mine && h("a", { className: "button", href: `#sing/${job.id}` }, "Listen"),
       over && job.kind === "convert" && act("Again with these settings", async () => { await api.start(job.request); say("Queued."); }),
       over && mine && act("Remove", async () => { if (job.state !== "done" || await confirmed(`Remove "${job.title}" and what it made?`, "Remove")) await api.forget(job.id); }, "danger"), details));
 }

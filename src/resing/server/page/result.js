@@ -2,27 +2,31 @@
 
 import * as api from "./api.js";
 import { bar, clock, h, key, percent, size, trying } from "./dom.js";
-import { melody, spectrogram } from "./draw.js";
+import { draw, melody, spectrogram } from "./draw.js";
 import { Player } from "./player.js";
 
 const WEAK = 0.25;
+const span = (phrase) => `${clock(phrase.start_seconds)}–${clock(phrase.end_seconds)}`;
 
-export async function showResult(where, job, sing) {
+// `act` has two things that a result asks for: sing(request), and open(job) to go back to another result.
+export async function showResult(where, job, act) {
   const told = await api.result(job.id), { record } = told;
   where.replaceChildren(h("div", { className: "card" }, h("p", {}, "Loading the sound …")));
   const [before, after, curves] = await Promise.all([...["original.flac", "song.flac"].map((name) => api.bytes(api.fileAddress(job.id, name))), api.opened(job.id, "files/curves.json")]);
-  const view = new Result(where, job, told, sing);
+  const view = new Result(where, job, told, act);
   const buffers = [await view.player.add("before", before), await view.player.add("after", after)];
   view.player.hear("after");
   view.build(record, curves);
   view.draw(buffers);
+  if (told.anew) view.player.seek(told.anew.start_seconds - record.options.start_seconds - 0.3);
   view.judge();
   return view;
 }
 
 class Result {
-  constructor(where, job, told, sing) {
-    Object.assign(this, { where, job, told, sing, phrases: [], weak: [] });
+  constructor(where, job, told, act) {
+    Object.assign(this, { where, job, told, act, phrases: [], weak: [], request: told.request || job.request });
+    this.files = { previous: told.of && api.secretOf(told.of) && api.fileAddress(told.of, "song.flac") };
     this.player = new Player(() => this.refresh());
   }
 
@@ -31,7 +35,7 @@ class Result {
     this.record = record;
     const stems = !this.told.a_cappella;
     this.toggle = h("button", { className: "main", id: "play", ariaLabel: "Play", onclick: () => this.playOrPause() }, "▶ Play");
-    this.choices = Object.fromEntries([["before", "Original"], ["after", record.voice], ...(stems ? [["converted", "Voice alone"]] : [])].map(([name, text]) => [name,
+    this.choices = Object.fromEntries([["before", "Original"], ["after", record.voice], ...(stems ? [["converted", "Voice alone"]] : []), ...(this.files.previous ? [["previous", "Take before"]] : [])].map(([name, text]) => [name,
       h("button", { id: `hear-${name}`, onclick: trying(() => this.hear(name)) }, text)]));
     this.clock = h("span", { className: "clock" });
     this.seek = h("input", { type: "range", id: "seek", min: 0, max: this.player.seconds, step: 0.01, value: 0, ariaLabel: "Place in the song", oninput: () => this.player.seek(Number(this.seek.value)) });
@@ -43,7 +47,7 @@ class Result {
     this.where.replaceChildren(h("div", { className: "card" },
       h("div", { className: "row apart" }, h("h2", {}, this.job.title), h("span", { className: "soft" }, `Key: ${key(record.transpose)} · ${percent(record.range.inside)} in the voice's range`)),
       h("div", { className: "row" }, this.toggle, h("div", { className: "switch", role: "group", ariaLabel: "What is heard" }, ...Object.values(this.choices)), this.clock), this.seek, this.lanes,
-      h("p", { className: "soft keys" }, "Keys: space plays, X switches, ← → move, N next weak place"), stems && this.levels(), this.weakList, this.downloads()));
+      h("p", { className: "soft keys" }, "Keys: space plays, X switches, ← → move, N next weak place"), this.anew(), this.weakList, this.more(), stems && this.levels(), this.downloads()));
     this.refresh();
   }
 
@@ -54,17 +58,17 @@ class Result {
   }
 
   drawMelody() {
-    melody(this.where.querySelector("#lane-melody canvas"), this.curves, this.record.transpose, this.player.seconds, this.phrases);
+    draw(this.where.querySelector("#lane-melody canvas"), melody, this.curves, this.record.transpose, this.player.seconds, this.phrases);
   }
 
   async hear(name) {
-    if (name === "converted" && !this.player.tracks.has("converted")) await this.load("converted");
+    if (["converted", "previous"].includes(name) && !this.player.tracks.has(name)) await this.load(name);
     this.player.hear(name === "after" && this.mixing ? "converted+accompaniment" : name);
   }
 
   // A stem joins the others at the place where they are.
   async load(name) {
-    const content = await api.bytes(api.fileAddress(this.job.id, `${name}.flac`)), was = this.player.playing;
+    const content = await api.bytes(this.files[name] || api.fileAddress(this.job.id, `${name}.flac`)), was = this.player.playing;
     this.player.pause();
     await this.player.add(name, content);
     if (was) this.player.play();
@@ -84,11 +88,37 @@ class Result {
       }) }));
     };
     const again = h("button", { onclick: trying(async () => {
-      const request = structuredClone(this.job.request);
+      const request = structuredClone(this.request);
       request.song.mix.lead_gain_db = Math.max(-24, Math.min(24, request.song.mix.lead_gain_db + gains.converted - gains.accompaniment));
-      await this.sing(request);
-    }) }, "Make the song like this");
+      await this.act.sing(request);
+    }) }, this.told.of ? "Make the song like this, with its first takes" : "Make the song like this");
     return h("details", {}, h("summary", {}, "Levels of voice and music"), h("div", { className: "fields" }, slider("converted", "Voice"), slider("accompaniment", "Music")), again);
+  }
+
+  // What another take of a phrase came to, and the way back.
+  anew() {
+    const { anew, of } = this.told, start = this.record.options.start_seconds;
+    if (!anew) return null;
+    const phrase = { start_seconds: anew.start_seconds - start, end_seconds: anew.end_seconds - start };
+    const words = anew.weak_seconds || anew.left_seconds ? `${anew.fault} for ${anew.weak_seconds.toFixed(1)} s before, ${anew.left_seconds.toFixed(1)} s now` : "its tone was clear and is";
+    return h("div", { id: "anew", className: "note" }, h("p", {}, h("b", {}, `${span(phrase)} is another take`), ` · ${words}. All else is as it was.`),
+      h("div", { className: "row" }, h("button", { onclick: () => this.playPhrase(phrase) }, "▶ Listen to it"), h("button", { onclick: trying(() => this.again(phrase)) }, "Try once more"),
+        this.files.previous && h("button", { id: "back", onclick: trying(() => this.act.open(of)) }, "Back to the take before")));
+  }
+
+  again(phrase) {
+    const start = this.record.options.start_seconds;
+    return this.act.sing({ kind: "retake", job: this.job.id, start_seconds: start + phrase.start_seconds, end_seconds: start + phrase.end_seconds });
+  }
+
+  // A place that only the ear finds weak.
+  more() {
+    return h("p", { className: "row" }, h("span", { className: "soft grow" }, "Something else sounds wrong? Stop there, and another take of that one phrase is put into the song; the rest stays as it is."),
+      h("button", { id: "again-here", onclick: trying(() => {
+        const now = this.player.now, phrase = this.phrases.find((one) => one.start_seconds <= now && now < one.end_seconds);
+        if (this.phrases.length && !phrase) throw new api.Refused(0, { message: "Nothing is sung where the line stands; move it to the place that sounds wrong." });
+        return this.again(phrase || { start_seconds: now, end_seconds: now + 0.3 });
+      }) }, "Sing the phrase here again"));
   }
 
   downloads() {
@@ -123,13 +153,12 @@ class Result {
 
   showWeak() {
     if (!this.weak.length) { this.weakList.replaceChildren(h("p", {}, h("span", { className: "tag good" }, "No weak phrase found"))); return; }
-    const start = this.record.options.start_seconds;
     this.weakList.replaceChildren(h("h3", {}, "Weak places"), h("ul", { className: "plain" }, ...this.weak.map((phrase) => {
       const words = this.findings.filter((found) => found.start_seconds < phrase.end_seconds && found.end_seconds > phrase.start_seconds)
         .sort((a, b) => b.severity - a.severity).slice(0, 2).map((found) => found.text);
-      return h("li", { className: "row weak" }, h("button", { onclick: () => this.playPhrase(phrase), ariaLabel: `Play from ${clock(phrase.start_seconds)}` }, `▶ ${clock(phrase.start_seconds)}–${clock(phrase.end_seconds)}`),
+      return h("li", { className: "row weak" }, h("button", { onclick: () => this.playPhrase(phrase), ariaLabel: `Play from ${clock(phrase.start_seconds)}` }, `▶ ${span(phrase)}`),
         h("span", { className: "grow soft" }, words.join("; ") || "sounds less clear than the rest"),
-        h("button", { onclick: trying(() => this.sing({ ...this.job.request, preview: false, options: { ...this.job.request.options, seed: this.job.request.options.seed + 1, transpose: this.record.transpose, start_seconds: Math.max(0, start + phrase.start_seconds - 0.3), end_seconds: start + phrase.end_seconds + 0.3 } })) }, "Try it again"));
+        h("button", { onclick: trying(() => this.again(phrase)) }, "Sing it again"));
     })));
   }
 

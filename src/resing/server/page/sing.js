@@ -2,11 +2,11 @@
 
 import * as api from "./api.js";
 import { bar, clock, dropZone, h, key, percent, say, trying } from "./dom.js";
-import { range, waveform } from "./draw.js";
+import { draw, range, waveform } from "./draw.js";
 import { showResult } from "./result.js";
 import { cards, list } from "./voices.js";
 
-const STATE = "resing.sing";
+const STATE = "resing.sing", OVER = ["done", "failed", "cancelled"];
 let state = {}, place = null, about = null, voices = [], heard = null, result = null;
 
 function keep(changes) {
@@ -20,8 +20,8 @@ export function leave() {
 
 export async function show(section, [job]) {
   if (job) {
-    const known = await api.call("GET", `/jobs/${job}`);
-    keep({ upload: known.request.upload, voice: known.request.voice, picked: true, job, listen: null });
+    const known = await api.call("GET", `/jobs/${job}`), asked = known.kind === "retake" ? (await api.result(job)).request : known.request;
+    keep({ upload: asked.upload, voice: asked.voice, picked: true, job, listen: null });
     history.replaceState(null, "", "#sing");
     if (place) { place = null; section.replaceChildren(); }
   }
@@ -100,7 +100,7 @@ async function songIsHere(upload) {
   place.song.replaceChildren(h("div", { className: "card", id: "song" },
     h("div", { className: "row apart" }, h("div", {}, h("h2", {}, upload.name), h("span", { className: "soft" }, `${clock(upload.seconds)} · ${upload.sample_rate / 1000} kHz · ${upload.channels === 1 ? "mono" : upload.channels === 2 ? "stereo" : `${upload.channels} channels`}`)),
       h("button", { onclick: () => { keep({ upload: null, listen: null, job: null }); heard = null; noSong(); showVoices(); } }, "Another song")), wave, fits));
-  waveform(wave, upload.peaks);
+  draw(wave, waveform, upload.peaks);
   place.how.hidden = false;
   showHow(upload);
   await listen(upload, fits);
@@ -132,11 +132,11 @@ function showVoices() {
     const lies = heard?.fits[voice.card.name];
     if (!lies) return null;
     const canvas = h("canvas", { className: "range", role: "img", ariaLabel: `The song's notes over the range of ${voice.card.name}` });
-    requestAnimationFrame(() => range(canvas, heard.notes, lies.transpose, voice.low, voice.high));
+    requestAnimationFrame(() => draw(canvas, range, heard.notes, lies.transpose, voice.low, voice.high));
     return h("div", {}, h("div", { className: "row" }, h("span", { className: `tag ${lies.inside > 0.9 ? "good" : "warm"}` }, `${percent(lies.inside)} in range`),
       h("span", { className: "soft" }, `key ${key(lies.transpose)}`), voice.card.name === best && h("span", { className: "tag good" }, "fits best")), canvas);
   };
-  place.voice.replaceChildren(h("h2", {}, "Voice"), voices.length
+  place.voice.replaceChildren(h("h2", {}, "Voice"), !heard ? "" : h("p", { className: "soft" }, "The grey field is what a voice can sing, the bars are the notes of your song: green inside it, orange outside."), voices.length
     ? cards(voices, { chosen: state.voice, choose: (name) => { keep({ voice: name, picked: true }); showVoices(); }, more: fitted })
     : h("p", {}, "No voice is here yet. ", h("a", { href: "#create" }, "Make one"), "."));
   place.how.querySelector("#auto-key")?.replaceChildren(autoKey());
@@ -200,7 +200,8 @@ async function watch(id) {
   if (over.state === "cancelled") { say("Cancelled."); return; }
   if (!api.secretOf(id)) { say("This was sung from another browser, where it can be heard."); return; }
   result?.close();
-  result = await showResult(place.result, over, sing);
+  if (!OVER.includes(first.state)) place.result.scrollIntoView({ behavior: "smooth" });
+  result = await showResult(place.result, over, { sing, open: (job) => { keep({ job }); return watch(job); } });
 }
 
 addEventListener("keydown", (event) => {
