@@ -5,7 +5,7 @@ import torch
 
 from resing.config import AudioConfig, ModelConfig
 from resing.nets.adapter import adapter_tensors, add_adapters, merge_adapters
-from resing.nets.content import BLOCK, ContentNet, LocalAttention
+from resing.nets.content import BLOCK, DENSE, ContentNet, LocalAttention
 from resing.nets.convnext import ConvNeXtBlock, DepthwiseConv
 from resing.synthesis.acoustic import build
 
@@ -68,11 +68,11 @@ def test_adapters_start_as_nothing_train_alone_and_merge_to_the_same() -> None:
     torch.testing.assert_close(net.decode(score, net.voice(speaker)), changed)
 
 
-def test_local_attention_is_attention_with_a_band_and_a_bias_for_distance() -> None:
+@pytest.mark.parametrize("frames", [2 * BLOCK + 7, DENSE + BLOCK + 7])
+def test_local_attention_is_attention_with_a_band_and_a_bias_for_distance(frames: int) -> None:
     torch.manual_seed(0)
     attention = LocalAttention(hidden=128, left=5, right=2)
     torch.nn.init.normal_(attention.distance)
-    frames = 2 * BLOCK + 7
     x = torch.randn(2, frames, 128)
     query, key, value = (
         part.view(2, frames, 2, 64).transpose(1, 2) for part in attention.enter(x).chunk(3, -1)

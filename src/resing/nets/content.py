@@ -8,6 +8,8 @@ HEAD = 64
 """Channels of an attention head."""
 BLOCK = 48
 """Queries that are attended at once."""
+DENSE = 192
+"""So many frames are attended all at once."""
 FORBIDDEN = -1e4
 
 
@@ -36,6 +38,8 @@ class LocalAttention(nn.Module):
     def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Values (B, T, H) weighed by how query and key agree, and by their distance."""
         batch, frames, hidden = value.shape
+        if frames <= DENSE:
+            return self._mix_all(query, key, value)
         blocks, reach = -(-frames // BLOCK), self.left + self.right
         spare = blocks * BLOCK - frames
         query = F.pad(query, (0, 0, 0, spare)).view(batch, blocks, BLOCK, self.heads, -1)
@@ -48,6 +52,20 @@ class LocalAttention(nn.Module):
             query.transpose(2, 3), key.mT, value.mT, attn_mask=self._mask(frames, blocks).to(query.dtype)
         )  # (B, blocks, heads, block, H / heads)
         return mixed.transpose(2, 3).reshape(batch, -1, hidden)[:, :frames]
+
+    def _mix_all(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """The same where all frames are few enough to be set against each other at once: faster to train."""
+        batch, frames, hidden = value.shape
+        query, key, value = (
+            x.view(batch, frames, self.heads, -1).transpose(1, 2) for x in (query, key, value)
+        )
+        at = torch.arange(frames, device=value.device)
+        apart = at - at[:, None]
+        bias = self.distance[:, (apart + self.left).clamp(0, self.left + self.right)]
+        near = (apart >= -self.left) & (apart <= self.right)
+        mask = torch.where(near, bias, FORBIDDEN).to(query.dtype)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return mixed.transpose(1, 2).reshape(batch, frames, hidden)
 
     def _mask(self, frames: int, blocks: int) -> Tensor:
         """What is added to the logits, (blocks, heads, block, span)."""
