@@ -6,7 +6,7 @@ The song is heard once as a whole (per-frame data are small) and rendered window
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -92,6 +92,7 @@ class Converter:
         pitch_out: Path | str | None = None,
         settled: Settled | None = None,
         source_starts: float = 0.0,
+        range_heard: Callable[[float, pitch.RangeReport], object] | None = None,
     ) -> ConversionRecord:
         """Sing `source` in the voice; the output and its record appear whole or not at all.
 
@@ -108,6 +109,8 @@ class Converter:
             settled: of another rendering of the same song: the same level, and its choice of phrases; one
                 may be sung anew.
             source_starts: second of the song at which `source` begins; all other times are the song's.
+            range_heard: told the key in semitones and how the song lies in the voice's range, before it is
+                sung.
 
         Raises:
             AudioError: the source cannot be used or the output cannot be written.
@@ -126,6 +129,8 @@ class Converter:
             recording, features = self._listen(source, digest, part, options.dereverb, tell)
         limits = pitch.voice_range(self.voice.card.range_hz, self.voice.card.f0_histogram)
         score, options, moved = arrange(features, limits, options, table)
+        if range_heard:
+            range_heard(float(options.transpose), moved)
         score = self._led_away(score, recording, options)
         kept_anyway = table or pitch_out or self.keeps or (settled and settled.anew)
         name = self._take_name(digest, options) if kept_anyway else None
@@ -171,6 +176,16 @@ class Converter:
             "base_hash": self.acoustic.base_hash,
             "vocoder_id": self.vocoder.vocoder_id,
         }
+
+    def check(self, options: ConvertOptions) -> None:
+        """Refuse what can be refused before anything is heard.
+
+        Raises:
+            ConfigError: options that do not fit the voice or each other, or a pitch file with a mistake.
+        """
+        self._resolve(options)
+        if options.pitch_file:
+            read_pitch(options.pitch_file)
 
     def _resolve(self, options: ConvertOptions) -> ConvertOptions:
         pitch.check_transpose(options.transpose)

@@ -1,7 +1,7 @@
 """Samples of a score, window by window, the same whatever the windows.
 
-A window is given the networks' reach on both sides, noise and phase are keyed by absolute frame, so the joined
-windows are what one rendering of the whole song would be, and memory does not grow with the song.
+A window is given the networks' reach on both sides, noise and phase are keyed by absolute frame, so the
+joined windows are what one rendering of the whole song would be, and memory does not grow with the song.
 """
 
 from collections.abc import Callable
