@@ -15,7 +15,7 @@ from resing import __version__, cache, checkpoint, conversion_take, pitch
 from resing.audio import files
 from resing.config import ConvertOptions
 from resing.conversion_melody import Score, arrange, check_pitch_out, save_melody
-from resing.conversion_output import Levelled, output_rate
+from resing.conversion_output import Levelled, Levels, output_rate
 from resing.conversion_record import RENDERING, ConversionRecord
 from resing.conversion_retakes import Rendering, Retake, Settled
 from resing.conversion_singer import singer_of
@@ -109,8 +109,7 @@ class Converter:
             settled: of another rendering of the same song: the same level, and its choice of phrases; one
                 may be sung anew.
             source_starts: second of the song at which `source` begins; all other times are the song's.
-            range_heard: told the key in semitones and how the song lies in the voice's range, before it is
-                sung.
+            range_heard: told the key in semitones and the range report before anything is sung.
 
         Raises:
             AudioError: the source cannot be used or the output cannot be written.
@@ -144,9 +143,7 @@ class Converter:
                 rendering = Rendering(*made, self.renderer.window, self.renderer.work)
                 retakes = self._sing_again(rendering, take, settled, tell)
             with watch("write"):
-                like = take and (sung < len(score.f0) or take.changed(score.melody, 0).mean() < MOSTLY)
-                kept = take.settled.levels if take and like else None
-                levels = settled.levels if settled and settled.levels else kept
+                levels = _settled_levels(settled, take, score, sung)
                 levelled = Levelled.like(score.features, scratch, options.dynamics, levels)
                 levelled.write(writer)
                 if name and settled is None:
@@ -158,9 +155,6 @@ class Converter:
             "source": str(Path(source).absolute()),
             "source_sha256": digest,
             "out": str(out),
-            "pitch_sha256": checkpoint.file_hash(options.pitch_file) if options.pitch_file else None,
-            "doubts": [_in_song(doubt, options.start_seconds) for doubt in features.doubts],
-            "reverberant": features.fall_db > LONG_REVERB_DB,
             "sung_seconds": round(sung / self.voice.audio.frame_rate, 3),
             "retakes": [asdict(retake) for retake in retakes],
         }
@@ -268,7 +262,7 @@ class Converter:
         levelled: Levelled,
         times: dict[str, float],
     ) -> ConversionRecord:
-        seconds, levels = levelled.features.seconds, levelled.levels
+        heard, levels, seconds = levelled.features, levelled.levels, levelled.features.seconds
         return ConversionRecord(
             resing=__version__,
             voice=self.voice.card.name,
@@ -282,6 +276,9 @@ class Converter:
             times={k: round(v, 2) for k, v in times.items()},
             real_time_factor=round(sum(times.values()) / seconds, 4),
             rendering=RENDERING,
+            pitch_sha256=checkpoint.file_hash(options.pitch_file) if options.pitch_file else None,
+            doubts=[_in_song(doubt, options.start_seconds) for doubt in heard.doubts],
+            reverberant=heard.fall_db > LONG_REVERB_DB,
             levels=asdict(levels),
         )
 
@@ -299,6 +296,14 @@ def _part(options: ConvertOptions, source_starts: float) -> tuple[float, float |
     """From where to where, in its own seconds, a source is sung that begins at a second of the song."""
     end = options.end_seconds
     return options.start_seconds - source_starts, None if end is None else end - source_starts
+
+
+def _settled_levels(settled: Settled | None, take: Take | None, score: Score, sung: int) -> Levels | None:
+    """The levels to keep: those that are settled, or a take's of which most stays; None: found anew."""
+    if settled and settled.levels:
+        return settled.levels
+    stays = take and (sung < len(score.f0) or take.changed(score.melody, 0).mean() < MOSTLY)
+    return take.settled.levels if take and stays else None
 
 
 def _in_song(doubt: Doubt, start_seconds: float) -> dict[str, Any]:
