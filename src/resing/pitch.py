@@ -28,8 +28,8 @@ SHORTEST_NOTE_SECONDS = 0.06
 REST_SECONDS = 0.25
 """Silence between two notes in which an octave may be changed."""
 LEAP_COST, REST_COST, UNREACHED_COST = 3.0, 0.3, 1000.0
-"""What a change of octave costs within a phrase and at a rest, and a note left outside the range: seconds sung
-an octave away from where they are written that cost as much."""
+"""What a change of octave costs within a phrase and at a rest, and a note left outside the range: so many
+seconds sung an octave away from where they are written."""
 
 Policy = Literal["keep", "fold", "clamp"]
 """What becomes of notes outside a voice's range."""
