@@ -33,8 +33,8 @@ WORD_CLIPS = (
 )  # fmt: skip
 """With af_sarah/par012_en the English dev-test clips that Vosk understands."""
 MOVED = (
-    "Notes that a voice does not have are sung an octave away; they count as wrong here, in RMSE, correlation, "
-    "gross and octave errors."
+    "Notes that a voice does not have are sung an octave away; they count as wrong here, in RMSE, "
+    "correlation, gross and octave errors."
 )
 PARALLELS = 4
 """Phrases that a voice sang itself, at most."""
