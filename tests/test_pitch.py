@@ -187,6 +187,13 @@ def test_one_high_note_does_not_take_a_long_phrase_along() -> None:
     ]
 
 
+def test_a_touch_of_a_note_just_outside_is_bent_rather_than_folded() -> None:
+    f0 = np.concatenate([melody(*[62] * 16), melody(65.2, seconds=0.1), melody(62)])
+    sung, report = sing_in_range(f0, find_notes(f0, FRAMES), 0, MAN, "fold", FRAMES)
+    assert pitches_of(sung) == [62] * 16 + [64, 62]
+    assert [(m.note, m.sung) for m in report.moved] == [("F4", "E4")]
+
+
 def test_clamped_notes_go_to_the_limit() -> None:
     f0 = melody(50, 70, 30)
     sung, report = sing_in_range(f0, find_notes(f0, FRAMES), 0, MAN, "clamp", FRAMES)

@@ -27,9 +27,9 @@ NOTE_CHANGE_SEMITONES = 0.7
 SHORTEST_NOTE_SECONDS = 0.06
 REST_SECONDS = 0.25
 """Silence between two notes in which an octave may be changed."""
-LEAP_COST, REST_COST, UNREACHED_COST = 3.0, 0.3, 1000.0
-"""What a change of octave costs within a phrase and at a rest, and a note left outside the range: so many
-seconds sung an octave away from where they are written."""
+LEAP_COST, REST_COST, BENT_COST = 3.0, 0.3, 10.0
+"""What a change of octave costs within a phrase and at a rest, and a second sung a semitone beside what is
+written: so many seconds sung an octave away from it."""
 
 Policy = Literal["keep", "fold", "clamp"]
 """What becomes of notes outside a voice's range."""
@@ -266,8 +266,9 @@ def sing_in_range(
     """The melody in its new key with notes outside the range moved into it, and a report of them.
 
     `fold` moves notes by whole octaves, and their phrase with them where that is better than a leap in the
-    middle of it; `clamp`, and a note that no octave fits, moves it to the nearest limit; `keep` sings it as
-    it is. Vibrato and slides within a note are kept; no note is dropped.
+    middle of it; `clamp` moves a note to the nearest limit, as `fold` does where no octave fits or the note
+    is but a touch of the next semitone; `keep` sings it as it is. Vibrato and slides within a note are kept;
+    no note is dropped.
 
     Args:
         f0: Hz, 0 where unvoiced, (T,).
@@ -313,8 +314,9 @@ def _octaves(notes: Sequence[Note], pitches: np.ndarray, limits: VoiceRange, fra
         return [0] * len(notes)
     seconds = np.array([note.stop - note.start for note in notes]) / frame_rate
     rests = np.array([b.start - a.stop for a, b in itertools.pairwise(notes)]) / frame_rate
-    reached = limits.inside(pitches[:, None] + 12.0 * choices)
-    costs = seconds[:, None] * abs(choices) + np.where(reached, 0.0, UNREACHED_COST)  # (notes, C)
+    moved = pitches[:, None] + 12.0 * choices  # (notes, C)
+    bent = np.where(limits.inside(moved), 0.0, abs(moved - np.clip(moved, limits.low, limits.high)))
+    costs = seconds[:, None] * (abs(choices) + BENT_COST * bent)
     total, came = costs[0], []
     for cost, rest in zip(costs[1:], rests, strict=True):
         leap = (REST_COST if rest >= REST_SECONDS else LEAP_COST) * (choices[:, None] != choices)
