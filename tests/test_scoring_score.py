@@ -282,6 +282,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(song: Path, own_home: Pa
 
 def test_the_cache_stays_small(song: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cache, "LARGEST_BYTES", 3000)
+    monkeypatch.setattr(cache, "NEWEST", 1)
     for end in (1.5, 2.0, 2.5):
         clip = Clip.remembered(song, Part(0.0, end))
         clip.swift  # noqa: B018
