@@ -4,8 +4,9 @@
 
 Counts, for every figure that has a limit and every kind of finding, the clips on which it is beyond or found:
 for each harmless change of a clip held against the clip itself, and for another voice singing the same notes
-(benchmarks/sung.py), whose other clips stand for the target's recordings. Limits were chosen on pairs of
-training voices (--use train --every 0). The table so far is in RESULTS/alarms.md while it runs.
+(benchmarks/sung.py), once with other clips of it as the target's recordings and once without. Limits were
+chosen on pairs of training voices (--use train --every 0). The table so far is in RESULTS/alarms.md while it
+runs.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import faults
 import sung
@@ -28,7 +30,7 @@ from resing.scoring.figures import Voices
 from resing.scoring.pair import Pair
 from resing.scoring.phrase_figures import phrase_figures
 
-OTHER = "other voice"
+OTHER, UNKNOWN = "other voice", "other voice, no recordings"
 
 
 @dataclass
@@ -38,10 +40,10 @@ class Tally:
     heard: Counter[tuple[str, str]] = field(default_factory=Counter)
     alarms: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def add(self, change: str, case: sung.Case, pair: Pair) -> None:
+    def add(self, change: str, pair: Pair, target: Any) -> None:
         """Judge one pair."""
-        damage = find_damage(pair, case.target)
-        found = [*figures.whole(pair, case.target, Voices()), *damage.figures]
+        damage = find_damage(pair, target)
+        found = [*figures.whole(pair, target, Voices()), *damage.figures]
         parts = [phrase_figures(pair, None, edges) for edges in pair.edges]
         told = {f.kind for f in timeline.find_all(pair, None, Voices(), damage.places, parts)}
         flags = {f.name: f.flagged for f in found if f.value is not None and f.limit}
@@ -91,7 +93,9 @@ def main() -> None:
     for kind, judged in (("pairs of voices", pairs), ("clips", harmless(clips))):
         for case, changed in judged:
             for name, pair in changed.items():
-                tally.add(name, case, pair)
+                tally.add(name, pair, case.target)
+            if pair := changed.get(OTHER):
+                tally.add(UNKNOWN, pair, None)
             counts[kind] += 1
             heading = ", ".join(f"{count} {name}" for name, count in counts.items())
             (options.out / "alarms.md").write_text(f"{heading}.\n\n{tally.table()}\n", encoding="utf-8")

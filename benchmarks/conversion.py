@@ -34,7 +34,6 @@ from resing.scoring.damage import detected
 from resing.scoring.figures import second_opinion
 from resing.scoring.pair import Pair
 
-MELODY = ("coverage", "f0_fine_rmse_cents", "gross_share", "octave_share", "voicing_error")
 DAMAGE = (
     "missing_seconds",
     "lag_ms",
@@ -100,7 +99,7 @@ def judge_sound(source: Heard, output: Heard, transpose: float, target: Target) 
     return {
         **melody,
         **second_opinion(Pair(source, output, transpose)),
-        **{f"source_{key}": source.own_melody[key] for key in MELODY},
+        **{f"source_{key}": value for key, value in source.own_melody.items()},
         **judge_tone(source, output, transpose, target),
         **metrics.silence_floor(source.audio, output.audio, rates),
         "worst_band_db": deficit,

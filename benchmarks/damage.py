@@ -23,8 +23,9 @@ from resing.scoring.card import Figure
 Readings = dict[str, Figure]
 VARYING = {
     "silence_floor_db": "<= max(-45, source's + 6)",
-    "drift_ms_per_minute": "15 ms from end to end",
+    "drift_ms_per_minute": "18 ms from end to end",
     "clipped_runs": "<= source's",
+    "worst_band_db": ">= -12, or source's - 6",
 }
 """Limits that are another for every clip."""
 

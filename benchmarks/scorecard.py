@@ -21,7 +21,10 @@ TABLES: dict[str, dict[str, Heading]] = {
     },
     "Melody and words": {
         "coverage": ("coverage", 3, 1, True, 0.01),
+        "f0_rmse_cents": ("f0 RMSE c", 1, 1, False, None),
         "f0_fine_rmse_cents": ("f0 RMSE c, without gross", 1, 1, False, 1.0),
+        "f0_median_cents": ("f0 median c", 1, 1, False, 0.5),
+        "f0_correlation": ("f0 correlation", 4, 1, True, 0.005),
         "gross_share": ("gross %", 2, 100, False, 0.005),
         "octave_share": ("octave %", 2, 100, False, 0.005),
         "voicing_error": ("voicing %", 1, 100, False, 0.01),

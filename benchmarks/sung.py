@@ -83,13 +83,16 @@ def figures_of(pair: Pair, target: Any = None, names: Iterable[str] = ()) -> dic
 
 
 def own_cases(data: Path, rows: Rows, every: int = 1) -> Iterator[Case]:
-    """Dev-test clips that stand for their own conversion, every source in turn, so that some are like all."""
+    """Dev-test clips that stand for their own conversion and for recordings of the voice.
+
+    Every source in turn, so that some are like all.
+    """
     known = [row for row in rows if row["use"] == "dev-test" and float(row["seconds"]) >= 0.5]
     by_source = [[row for row in known if row["source"] == name] for name in SOURCES]
     turns = (row for turn in itertools.zip_longest(*by_source) for row in turn if row)
     for row in itertools.islice(turns, 0, None, every):
         clip = Clip.read(data / row["file"], Part(0.0, PART_SECONDS))
-        yield Case(clip, clip)
+        yield Case(clip, clip, 0.0, recordings_of([clip]))
 
 
 def other_cases(data: Path, rows: Rows, use: str = "dev-test") -> Iterator[Case]:
@@ -119,7 +122,7 @@ def other_cases(data: Path, rows: Rows, use: str = "dev-test") -> Iterator[Case]
                 excerpt(clips[best], *parts[best]),
                 excerpt(clips[file], *parts[best]),
                 12.0 * math.log2(told[file]["base_hz"] / told[best]["base_hz"]),
-                recordings_of([data / other for other in others[:RECORDINGS]]),
+                recordings_of([Clip.read(data / other) for other in others[:RECORDINGS]]),
             )
 
 
@@ -158,9 +161,8 @@ def excerpt(clip: Clip, start_seconds: float, end_seconds: float) -> Clip:
     return Clip(clip.name, audio * np.float32(10 ** ((LEVEL_DB - level) / 20)), clip.sample_rate)
 
 
-def recordings_of(paths: list[Path]) -> Recordings:
+def recordings_of(clips: list[Clip]) -> Recordings:
     """What a voice's recordings sound like, but for whose voice it is."""
-    clips = [Clip.read(path) for path in paths]
     joined = Clip("recordings", np.concatenate([clip.audio for clip in clips]), clips[0].sample_rate)
     tone = [
         metrics.median_at(measure, joined.audio_16k, HEARING_RATE, joined.pitch)

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from resing.config import TrainingConfig
-from resing.training.create import VoiceFacts, train_voice
+from resing.training.create import train_voice
 from resing.training.prepare import Update, prepare
+from resing.training.request import VoiceFacts
 
 SYNTHETIC = {
     "kind": "synthetic singing",

@@ -46,6 +46,7 @@ def test_sizes_by_kind():
 
 def test_over_the_limit_what_was_used_longest_ago_goes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cache, "LARGEST_BYTES", 20)
+    monkeypatch.setattr(cache, "NEWEST", 1)
     oldest, newest = keep("heard", "a", 10, 1.0), keep("takes", "b", 10, 3.0)
     again = keep("heard", "c", 10, 0.0)
     cache.used(again)
@@ -53,6 +54,14 @@ def test_over_the_limit_what_was_used_longest_ago_goes(monkeypatch: pytest.Monke
     assert not oldest.exists() and newest.exists() and again.exists()
     cache.trim()
     assert newest.exists() and again.exists()
+
+
+def test_a_song_keeps_what_it_needs_however_large_it_is(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cache, "LARGEST_BYTES", 20)
+    old = keep("stems", "old", 1, 1.0)
+    needed = [keep("stems", f"{i}", 10, 2.0 + i) for i in range(cache.NEWEST)]
+    cache.trim()
+    assert not old.exists() and all(path.exists() for path in needed)
 
 
 def test_a_folder_that_cannot_be_made_is_an_empty_cache(own_home: Path):

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -90,10 +89,8 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int 
 
 
 def test_help_names_every_command_without_heavy_imports():
-    began = time.monotonic()
     shown = resing("--help")
     assert shown.returncode == 0 and shown.stderr == ""
-    assert time.monotonic() - began < 5
     for command in ("convert", "demo", "prepare", "train", "resume", "voice"):
         assert command in shown.stdout
     code = (
@@ -196,6 +193,9 @@ class FakeArranger:
     def __init__(self, voice: Any, song: SongOptions) -> None:
         self.voice, self.song = voice, song
 
+    def check(self, *_: Any) -> None:
+        pass
+
     def stages(self, *_: Any) -> dict[str, float]:
         return {}
 
@@ -213,7 +213,7 @@ def converter(voices: Path, monkeypatch: pytest.MonkeyPatch) -> type[FakeArrange
         fake = types.ModuleType(f"resing.{name}")
         vars(fake).update(what)
         monkeypatch.setitem(sys.modules, f"resing.{name}", fake)
-    monkeypatch.setattr(cli_convert, "describe", lambda _: None)
+    monkeypatch.setattr(cli_convert, "describe", lambda _, range_told: None)
     monkeypatch.setattr(cli_convert, "_learn", lambda _: None)
     return fresh
 
@@ -262,6 +262,8 @@ def test_a_mix_setting_that_is_none_is_named(
 ):
     said = fails(capsys, "convert", "a.flac", "--voice", "anna", "-o", "b.wav", "--mix", "match_revreb=1")
     assert "unknown setting match_revreb; did you mean match_reverb?" in said
+    said = fails(capsys, "convert", "a.flac", "--voice", "anna", "-o", "b.wav", "--mix", "match_reverb")
+    assert "expected NAME=VALUE, such as --mix match_reverb=0" in said
 
 
 def test_json_prints_the_record(converter: type[FakeArranger], capsys: pytest.CaptureFixture[str]):
@@ -389,7 +391,11 @@ def test_cancelling_leaves_nothing(
 
     before = sorted(os.listdir(tmp_path))
     monkeypatch.setattr(acoustic.AcousticModel, "sample", interrupt)
-    fails(capsys, "convert", song, "--voice", "kumi", "-o", tmp_path / "out.flac", code=130)
+    assert cli.run(["convert", str(song), "--voice", "kumi", "-o", str(tmp_path / "out.flac")]) == 130
+    told = capsys.readouterr().err
+    assert told.startswith("Key: ") and told.endswith(
+        "singing.\nresing: cancelled\n"
+    )  # known before it is sung
     assert sorted(os.listdir(tmp_path)) == before
 
 
@@ -422,13 +428,14 @@ def test_weak_places_are_the_longest_stretches_outside_the_range():
     def note(start: float, end: float) -> dict[str, Any]:
         return {"start_seconds": start, "end_seconds": end, "note": "C6", "sung": "C5"}
 
-    places = cli_told.weak_places([note(1, 1.2), note(62, 63), note(64, 66), note(90, 90.5)])
-    assert places == [f"{times}: C6 sung as C5" for times in ("1:02-1:06", "1:30-1:30", "0:01-0:01")]
+    places = cli_told.weak_places([note(1, 1.2), note(62, 63), note(64, 66), note(90, 90.5)], "fold")
+    assert places == [f"{times}: C6 sung as C5" for times in ("1:02-1:06", "1:30", "0:01")]
 
 
 def test_notes_that_are_kept_are_told_as_kept():
     note = {"start_seconds": 1.0, "end_seconds": 2.0, "note": "C6", "sung": "C6"}
-    assert cli_told.weak_places([note]) == ["0:01-0:02: C6 kept"]
+    assert cli_told.weak_places([note], "keep") == ["0:01-0:02: C6 kept"]
+    assert cli_told.weak_places([note], "clamp") == ["0:01-0:02: C6 bent into the range"]
 
 
 @pytest.mark.parametrize(
@@ -439,6 +446,10 @@ def test_notes_that_are_kept_are_told_as_kept():
         (
             {"below": 0.02, "inside": 0.9, "above": 0.08, "near": 0.25},
             "90% of the singing (25% on notes that its recordings hardly have), 2% below it, 8% above it.",
+        ),
+        (
+            {"below": 0.002, "inside": 0.998, "above": 0.0},
+            "100% of the singing, hardly any below it.",
         ),
     ],
 )
@@ -455,7 +466,7 @@ def test_a_melody_is_written_edited_and_sung(
     assert len(table.read_text().splitlines()) == 1 + AUDIO.frame_count(3 * 44100 + 1)
     capsys.readouterr()
     assert cli.run(["convert", str(song), *flags, "--pitch-file", str(table), "--tune", "C major"]) == 0
-    assert "Sang 0:00 anew" in capsys.readouterr().err
+    assert "The singing was kept from last time" in capsys.readouterr().err
     table.write_text("time,hz,voiced\n0,loud,1\n")
     assert "pitch.csv: line 2: hz: got 'loud'" in fails(
         capsys, "convert", song, *flags, "--pitch-file", table

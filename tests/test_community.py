@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from community import bring, contentvec, nsf
 from torch import Tensor, nn
 
-from resing import checkpoint, conversion
+from resing import checkpoint, conversion_windows
 from resing.audio import files
 from resing.config import AudioConfig, ConvertOptions
 from resing.conversion import Converter
@@ -291,7 +291,7 @@ def test_windows_of_an_imported_voice_join_without_a_trace(
     bring("nsf-hifigan", nsf())
     converter, sound = Converter(voice), []
     for reaches in (8, 0):
-        monkeypatch.setattr(conversion, "DIFF_SVC_WINDOW_REACHES", reaches)
+        monkeypatch.setattr(conversion_windows, "DIFF_SVC_WINDOW_REACHES", reaches)
         out = tmp_path / f"{reaches}.wav"
         converter.convert(song, out, ConvertOptions(steps=3, window_seconds=0.5))
         sound.append(next(iter(files.read_blocks(out, 44100, True)))[0])

@@ -14,6 +14,7 @@ from resing import cache, conversion_reopen
 from resing.config import AudioConfig, ConvertOptions, ModelConfig
 from resing.conversion import Converter
 from resing.conversion_record import ConversionRecord
+from resing.conversion_windows import Renderer
 from resing.errors import ConfigError
 from resing.features import content, f0
 from resing.features.content import ContentConfig, ContentEncoder
@@ -145,10 +146,10 @@ def test_a_tuned_melody_lies_on_the_scale(converter, song, tmp_path) -> None:
 def test_only_the_phrase_that_changed_is_sung_anew(converter, first, song, tmp_path, monkeypatch) -> None:
     options = edit(tmp_path / "pitch.csv", lambda t, hz: 1.1 * hz if 2.4 < t < 4.0 else hz)
     rendered = []
-    real = Converter.render_window
+    real = Renderer.window
     monkeypatch.setattr(
-        Converter,
-        "render_window",
+        Renderer,
+        "window",
         lambda self, score, a, b, o: rendered.append(a) or real(self, score, a, b, o),
     )
     record = converter.convert(song, tmp_path / "edited.flac", options)

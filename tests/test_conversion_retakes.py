@@ -16,6 +16,7 @@ from resing.config import ConvertOptions
 from resing.conversion import Converter
 from resing.conversion_melody import Score, arrange
 from resing.conversion_retakes import FADE_FRAMES, Rendering, Retake, Settled
+from resing.conversion_windows import Renderer
 from resing.errors import AudioError
 from resing.features.extract import extract_recording, open_recording
 from resing.song.arrange import repeat
@@ -68,7 +69,7 @@ def rendering(tiny_converter: Converter, audio: np.ndarray, tmp_path: Path) -> C
         how = options.model_copy(update=change)
         samples = io.BytesIO(sings(score, 0, len(score.f0), how).tobytes())
         sings.calls.clear()
-        return Rendering(samples, score, heard, source, how, sings, tiny_converter.work)
+        return Rendering(samples, score, heard, source, how, sings, tiny_converter.renderer.work)
 
     return build
 
@@ -120,8 +121,8 @@ def test_no_better_take_leaves_the_first(rendering, audio) -> None:
 
 def test_the_budget_goes_to_the_weakest(rendering, audio, tiny_converter) -> None:
     made = rendering(Sings(audio, {(0, 4): 0.0}, FIRST, SECOND), retries=1)
-    one_try = tiny_converter.work(round(2.3 * RATE / HOP), made.again(1))
-    song = tiny_converter.work(round(60 * RATE / HOP), made.options)
+    one_try = tiny_converter.renderer.work(round(2.3 * RATE / HOP), made.again(1))
+    song = tiny_converter.renderer.work(round(60 * RATE / HOP), made.options)
     tight = replace(made, options=made.options.model_copy(update={"retry_budget": one_try / song}))
     first, second = tight.sing_again()
     assert (first.tries, second.tries) == (0, 1) and second.replaced and not first.replaced
@@ -179,7 +180,7 @@ def test_a_phrase_in_the_middle_of_singing_has_no_seam(tiny_converter, sung_vowe
     score, options, _ = arrange(heard, pitch.voice_range((110, 880), {}), OPTIONS)
     sings = Sings(audio, {(0, 1): 0.05, (0, 4): 0.0}, (1.0, 2.0))
     samples = io.BytesIO(sings(score, 0, len(score.f0), options).tobytes())
-    made = Rendering(samples, score, heard, source, options, sings, tiny_converter.work)
+    made = Rendering(samples, score, heard, source, options, sings, tiny_converter.renderer.work)
     (retake,) = made.sing_again()
     assert retake.replaced and retake.stop_frame * HOP < len(audio) - RATE
     after = np.pad(audio, (0, HOP))[: len(sound(made))]
@@ -190,7 +191,7 @@ def test_a_phrase_in_the_middle_of_singing_has_no_seam(tiny_converter, sung_vowe
 def breathy(monkeypatch: pytest.MonkeyPatch, audio: np.ndarray) -> Sings:
     """The converter sings the source, breathily at first."""
     sings = Sings(audio, {(0, 4): 0.0}, FIRST, SECOND)
-    monkeypatch.setattr(Converter, "render_window", lambda self, *a: sings(*a))
+    monkeypatch.setattr(Renderer, "window", lambda self, *a: sings(*a))
     return sings
 
 

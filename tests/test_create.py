@@ -15,11 +15,12 @@ from resing.errors import ConfigError, DatasetError, VoiceError
 from resing.synthesis import acoustic
 from resing.synthesis.acoustic import mean_speaker
 from resing.training import selection
-from resing.training.create import VoiceFacts, best_so_far, create_voice, resume, runs_folder, train_voice
+from resing.training.create import best_so_far, create_voice, resume, train_voice
 from resing.training.dataset import Piece, VoiceData
 from resing.training.doctor import DatasetReport
 from resing.training.loop import Randomness
 from resing.training.prepare import Update, prepare
+from resing.training.request import VoiceFacts, runs_folder
 from resing.training.task import VoiceNet, VoiceTask
 from resing.voice import Voice
 

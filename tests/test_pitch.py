@@ -160,6 +160,40 @@ def test_folded_notes_move_by_whole_octaves_and_are_told() -> None:
     assert report.moved[0].end_seconds == pytest.approx(40 + 89 / FRAMES, abs=1e-3)
 
 
+def rested(*phrases: list[float]) -> np.ndarray:
+    """Phrases of notes of half a second, half a second of rest after each, (T,) Hz."""
+    return np.concatenate([np.r_[melody(*pitches), np.zeros(43)] for pitches in phrases]).astype(np.float32)
+
+
+def test_a_phrase_is_folded_as_a_whole_and_its_neighbours_stay() -> None:
+    f0 = rested([60, 62], [59, 66, 62], [60, 55])
+    sung, report = sing_in_range(f0, find_notes(f0, FRAMES), 0, MAN, "fold", FRAMES)
+    assert pitches_of(sung) == [60, 62, 47, 54, 50, 60, 55]
+    assert [(m.note, m.outside) for m in report.moved] == [("B3", False), ("F#4", True), ("D4", False)]
+    assert report.above == pytest.approx(1 / 7, abs=1e-3)
+
+
+def test_a_phrase_with_notes_at_both_ends_of_the_range_is_folded_note_by_note() -> None:
+    f0 = rested([45, 66, 45])
+    assert pitches_of(sing_in_range(f0, find_notes(f0, FRAMES), 0, MAN, "fold", FRAMES)[0]) == [45, 54, 45]
+
+
+def test_one_high_note_does_not_take_a_long_phrase_along() -> None:
+    f0 = rested([60] * 8 + [66] + [60] * 8)
+    assert pitches_of(sing_in_range(f0, find_notes(f0, FRAMES), 0, MAN, "fold", FRAMES)[0])[7:10] == [
+        60,
+        54,
+        60,
+    ]
+
+
+def test_a_touch_of_a_note_just_outside_is_bent_rather_than_folded() -> None:
+    f0 = np.concatenate([melody(*[62] * 16), melody(65.2, seconds=0.1), melody(62)])
+    sung, report = sing_in_range(f0, find_notes(f0, FRAMES), 0, MAN, "fold", FRAMES)
+    assert pitches_of(sung) == [62] * 16 + [64, 62]
+    assert [(m.note, m.sung) for m in report.moved] == [("F4", "E4")]
+
+
 def test_clamped_notes_go_to_the_limit() -> None:
     f0 = melody(50, 70, 30)
     sung, report = sing_in_range(f0, find_notes(f0, FRAMES), 0, MAN, "clamp", FRAMES)

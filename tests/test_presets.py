@@ -20,13 +20,14 @@ from resing.errors import ConfigError, DatasetError, DownloadError, VoiceError
 from resing.features import content
 from resing.synthesis import acoustic, vocoder
 from resing.training import learning, selection
-from resing.training.create import VoiceFacts, create_voice, resume, runs_folder, train_voice
+from resing.training.create import create_voice, resume, train_voice
 from resing.training.dataset import Piece, VoiceData
 from resing.training.doctor import DatasetReport
 from resing.training.learning import AnyTask
 from resing.training.loop import LoopConfig, Randomness, Trainer
 from resing.training.machine import Machine, row_bytes, settle
 from resing.training.prepare import Update, prepare
+from resing.training.request import VoiceFacts, runs_folder
 from resing.voice import Voice
 
 TRUE, BASE = dict(PRESETS), acoustic.EMBEDDED

@@ -96,7 +96,12 @@ def other() -> Clip:
     return clip(sing(196.0 * 2 ** (TRANSPOSE / 12), 1.12, 5.1, 2.0, 0.005, 2))
 
 
-VOICES = {"itself": (source, 0.0), "another voice": (other, TRANSPOSE)}
+VOICES = {
+    "itself": (source, 0.0, True),
+    "another voice": (other, TRANSPOSE, True),
+    "another voice, no recordings": (other, TRANSPOSE, False),
+}
+"""Who sings the output, how much higher, and whether there are recordings to know the voice by."""
 
 
 def moments() -> np.ndarray:
@@ -115,9 +120,9 @@ class Placed(sung.Case):
 
 def flagged(change: sung.Change, voice: str, *names: str) -> dict[str, Figure]:
     """The figures that are beyond their limits in a changed output; with names only those are measured."""
-    output, transpose = VOICES[voice][0](), VOICES[voice][1]
-    pair = Placed(source(), output, transpose).changed(change, 3)
-    found = sung.figures_of(pair, names=names)
+    singer, transpose, known = VOICES[voice]
+    case = Placed(source(), singer(), transpose, sung.recordings_of([singer()]) if known else None)
+    found = sung.figures_of(case.changed(change, 3), case.target, names)
     return {name: figure for name, figure in found.items() if figure.flagged}
 
 

@@ -181,6 +181,14 @@ def test_a_record_that_cannot_be_read_is_none(tmp_path: Path, text: str):
     assert Made.beside(tmp_path / "none.wav") is None
 
 
+def test_a_whole_song_is_refused_with_what_to_judge_instead(song: Path):
+    record(song, song={"a_cappella": False})
+    with pytest.raises(AudioError, match=r"FOLDER/converted\.flac with --source FOLDER/lead\.flac"):
+        score(song, song)
+    record(song, transpose=0.0, song={"a_cappella": True})
+    assert score(song, song).transpose == 0.0
+
+
 def test_a_voice_that_is_gone_is_not_held_against(song: Path):
     record(song, transpose=0.0, voice="nobody-of-that-name")
     assert score(song, song).voice is None
@@ -274,6 +282,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(song: Path, own_home: Pa
 
 def test_the_cache_stays_small(song: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cache, "LARGEST_BYTES", 3000)
+    monkeypatch.setattr(cache, "NEWEST", 1)
     for end in (1.5, 2.0, 2.5):
         clip = Clip.remembered(song, Part(0.0, end))
         clip.swift  # noqa: B018

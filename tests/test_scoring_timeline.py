@@ -109,6 +109,13 @@ def test_breath_instead_of_tone(source: Clip):
     assert 2.4 <= finding.start_seconds <= 2.8 and 3.2 <= finding.end_seconds <= 3.7
 
 
+def test_a_breath_of_a_moment_is_what_any_voice_does(source: Clip):
+    audio, place = source.audio.copy(), stretch(2.8, 2.95)
+    level = np.sqrt(np.mean(audio[place] ** 2))
+    audio[place] = 0.6 * audio[place] + level * np.random.default_rng(0).standard_normal(len(audio[place]))
+    assert found(judge(source, audio), "breathy") == []
+
+
 def test_noise_in_a_pause(source: Clip):
     audio = source.audio.copy()
     audio[stretch(1.75, 2.15)] += 0.01 * np.random.default_rng(0).standard_normal(round(0.4 * RATE))

@@ -138,6 +138,15 @@ def test_the_key_moves_by_octaves_unless_the_band_follows(tiny_converter, song, 
         assert np.abs(loudest - hz * 2 ** (-5 / 12)).min() < 1.0
 
 
+def test_what_can_be_refused_is_before_anything_is_heard(arranger, song, tmp_path) -> None:
+    for wrong in ({"tune": "H major"}, {"pitch_file": str(tmp_path / "none.csv")}, {"transpose": 99.0}):
+        with pytest.raises(ConfigError):
+            arranger.convert(song, tmp_path / "no.flac", FAST.model_copy(update=wrong))
+    with pytest.raises(ConfigError, match="--pitch-out"):
+        arranger.convert(song, tmp_path / "no.flac", FAST, pitch_out=tmp_path / "notes.txt")
+    assert arranger.separator.calls == 0
+
+
 def test_tags_come_along_and_say_that_the_voice_is_converted(arranger, song, tmp_path) -> None:
     write_tags(song, Tags({"title": "T", "artist": "A"}))
     arranger.convert(song, tmp_path / "out.mp3", FAST)
@@ -190,8 +199,12 @@ def test_the_preview_is_where_the_singing_is_loudest(tmp_path, sung_vowel) -> No
     sound[:, 5 * RATE : 8 * RATE] += 0.05 * sung_vowel(300.0, 3.0)
     sound[:, 32 * RATE : 39 * RATE] += np.array([[0.7], [-0.7]], np.float32) * sung_vowel(500.0, 7.0)
     files.write(tmp_path / "song.wav", sound, RATE)
-    start, end = loudest_sung(tmp_path / "song.wav", Middle(), seconds=6.0)
+    middle = Middle()
+    start, end = loudest_sung(tmp_path / "song.wav", middle, seconds=6.0)
     assert end - start == 6.0 and start <= 23 and end >= 25
+    assert stems_of(tmp_path / "song.wav", middle, (start, end)).kept  # not separated again to be sung
+    alone = loudest_sung(tmp_path / "song.wav", None, seconds=6.0)
+    assert 31 <= alone[0] <= 33 and alone[1] == alone[0] + 6.0  # the loudest of all
 
 
 def test_the_pace_is_learnt_and_kept() -> None:

@@ -73,6 +73,13 @@ def test_a_known_reverb_is_heard(t60: float, level_db: float):
     assert np.median(heard.level_db) == pytest.approx(level_db, abs=2.5)
 
 
+def test_what_rings_on_in_one_band_alone_is_no_room():
+    own, other = (envelope(convolved(syllables(), room(t60, -6.0))[0]) for t60 in (1.0, 3.0))
+    own.bands[2] = other.bands[2]
+    heard = hear_reverb(own, RATE)
+    assert heard and heard.t60[2] == pytest.approx(1.5 * sorted(heard.t60)[1]) and heard.t60[2] < 2.0
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_dry_lead_has_no_reverb(seed: int):
     assert hear_reverb(envelope(syllables(seed)), RATE) is None

@@ -15,6 +15,8 @@ from pathlib import Path
 from platformdirs import user_cache_dir, user_data_dir
 
 LARGEST_BYTES = 4 << 30
+NEWEST = 16
+"""Files that stay whatever their size: those used last, which a song needs until it is done."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,10 @@ def size() -> dict[str, Held]:
 
 
 def trim() -> None:
-    """Delete the files used longest ago until no more than LARGEST_BYTES are kept."""
+    """Delete the files used longest ago until no more than LARGEST_BYTES are kept, or the newest alone."""
     held = sorted(_files(), key=lambda file: file[1].st_mtime)
     left = sum(about.st_size for _, about in held)
-    for path, about in held:
+    for path, about in held[:-NEWEST]:
         if left <= LARGEST_BYTES:
             return
         with contextlib.suppress(OSError):

@@ -9,12 +9,13 @@ from cyclopts import Parameter, Token
 from pydantic import ValidationError
 
 from resing.cli_output import Json, Progress, clock, progress, say, show_json
-from resing.cli_told import describe
+from resing.cli_told import describe, tell_range
 from resing.config import ConvertOptions, MixOptions, SongOptions, explain
 from resing.errors import ConfigError
 
 if TYPE_CHECKING:
     from resing.conversion_record import ConversionRecord
+    from resing.separation import Separator
     from resing.song.arrange import Arranger
     from resing.voice import Voice
 
@@ -183,8 +184,12 @@ class Mixing:
             )
         own = {"mix", "backing"}
         given = {name: value for name, value in asdict(self).items() if value is not None and name not in own}
-        pairs = [text.partition("=")[::2] for text in self.mix or []]
-        return _built(SongOptions, {**given, "mix": _built(MixOptions, dict(pairs))})
+        pairs = [text.partition("=") for text in self.mix or []]
+        for name, sign, _ in pairs:
+            if not sign:
+                raise ConfigError(f"--mix {name}: expected NAME=VALUE, such as --mix match_reverb=0")
+        given["mix"] = _built(MixOptions, {name: value for name, _, value in pairs})
+        return _built(SongOptions, given)
 
 
 def convert(
@@ -222,7 +227,6 @@ def convert(
             OUT.json, from which it can be made again.
     """
     options, song = (singing or Singing()).options(), (mixing or Mixing()).options()
-    from resing.audio import files
     from resing.conversion import Converter
     from resing.song.arrange import Arranger
     from resing.song.pace import Pace
@@ -238,10 +242,11 @@ def convert(
                 "--preview, --accompaniment, --stems, --pitch-out and --pitch-file take a song, not a folder"
             )
         return _convert_folder(arranger, source, out, options, json)
-    files.check_output(source, out)
+    arranger.check(source, out, options, pitch_out)
     with progress() as bars:
         if preview:
-            options = _preview(arranger, source, options, bars)
+            separator = None if accompaniment or arranger.is_alone(source) else arranger.separator
+            options = _preview(source, separator, options, bars)
         estimate = Pace.known().estimate(arranger.stages(source, options, accompaniment))
         if estimate >= WORTH_SAYING_SECONDS:
             most = "At most" if options.pitch_file else "About"
@@ -254,11 +259,12 @@ def convert(
             accompaniment=accompaniment,
             stems=stems,
             pitch_out=pitch_out,
+            range_heard=lambda key, lies: tell_range(key, asdict(lies), bars.say),
         )
     _learn(record)
     if json:
         show_json(record)
-    describe(record)
+    describe(record, range_told=True)
     return None
 
 
@@ -349,11 +355,13 @@ def _convert_folder(
     return int(counts["failed"] > 0)
 
 
-def _preview(arranger: "Arranger", source: Path, options: ConvertOptions, bars: Progress) -> ConvertOptions:
+def _preview(
+    source: Path, separator: "Separator | None", options: ConvertOptions, bars: Progress
+) -> ConvertOptions:
     """The options for the passage that shows most."""
     from resing.song.passage import loudest_sung
 
-    start, end = loudest_sung(source, arranger.separator, progress=lambda s: bars.report("search", s, 1.0))
+    start, end = loudest_sung(source, separator, progress=lambda s: bars.report("search", s, 1.0))
     bars.say(f"Preview of {clock(start)} to {clock(end)}.")
     return options.model_copy(update={"start_seconds": start, "end_seconds": end})
 

@@ -97,6 +97,8 @@ def show_card(card: "Scorecard") -> None:
     console, voice = _console(), f" as {card.voice}" if card.voice else ""
     key = f", {card.transpose:+g} semitones" if card.transpose else ""
     console.print(Text(f"{card.output}, {clock(card.seconds)}{voice}{key}", "bold"))
+    console.print(Text(card.verdict))
+    console.print()
     known = [figure for figure in card.figures if figure.value is not None]
     console.print(_figures_table(known))
     _show_notes(console, card.figures)

@@ -1,6 +1,6 @@
 """What a conversion did, in sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from resing.cli_output import clock, say
@@ -14,12 +14,12 @@ DOUBT_SHARE = 0.02
 """Less of a song in doubt than this is not worth a word."""
 
 
-def describe(record: "ConversionRecord") -> None:
-    """What a conversion did, in sentences."""
-    key = f"{record.transpose:+g} semitones" if record.transpose else "as it was sung"
-    say(f"Wrote {record.out} ({clock(record.seconds)}), sung by {record.voice}. Key: {key}.")
-    say(range_text(record.range))
-    places = weak_places(record.range["moved"])
+def describe(record: "ConversionRecord", range_told: bool = False) -> None:
+    """What a conversion did, in sentences; the range not again where it was told before singing."""
+    if not range_told:
+        tell_range(record.transpose, record.range)
+    say(f"Wrote {record.out} ({clock(record.seconds)}), sung by {record.voice}.")
+    places = weak_places(record.range["moved"], record.options["out_of_range"])
     for place in places[:WEAK_PLACES]:
         say(f"  {place}")
     if len(places) > WEAK_PLACES:
@@ -30,9 +30,23 @@ def describe(record: "ConversionRecord") -> None:
         say(f"  {words}")
     if record.limited_db >= 0.1:
         say(f"Kept {record.limited_db:.1f} dB below the source's level, so that nothing clips.")
-    if record.sung_seconds is not None and record.sung_seconds < record.seconds - 1:
+    if record.sung_seconds == 0:
+        say("The singing was kept from last time: its melody is the same.")
+    elif record.sung_seconds is not None and record.sung_seconds < record.seconds - 1:
         say(f"Sang {clock(record.sung_seconds)} anew, where the melody changed; the rest is as it was.")
     say(f"Took {sum(record.times.values()):.1f} s, {record.real_time_factor:.2f} of real time.")
+
+
+def tell_range(transpose: float, found: dict[str, Any], tell: Callable[[str], object] = say) -> None:
+    """The key, and how the song lies in the voice's range.
+
+    Args:
+        transpose: the key in semitones.
+        found: a `pitch.RangeReport` as a record keeps it.
+        tell: says a line.
+    """
+    key = f"{transpose:+g} semitones" if transpose else "as it was sung"
+    tell(f"Key: {key}. {range_text(found)}")
 
 
 def tell_doubts(record: "ConversionRecord") -> None:
@@ -47,7 +61,7 @@ def tell_doubts(record: "ConversionRecord") -> None:
         return
     say(f"Not sure of the notes for {seconds:.1f} s; --pitch-out FILE.csv and --pitch-file correct them:")
     for doubt in doubts[:WEAK_PLACES]:
-        say(f"  {clock(doubt['start_seconds'])}-{clock(doubt['end_seconds'])}: {doubt['reason']}")
+        say(f"  {_place(doubt)}: {doubt['reason']}")
 
 
 def tell_retakes(record: "ConversionRecord") -> None:
@@ -70,9 +84,8 @@ def retake_text(retake: dict[str, Any]) -> str:
     Args:
         retake: a `conversion_retakes.Retake` as a record keeps it.
     """
-    times = f"{clock(retake['start_seconds'])}-{clock(retake['end_seconds'])}"
     tries = "once" if retake["tries"] == 1 else f"{retake['tries']} times"
-    told = f"{times} tried again {tries}: {retake['fault']} for {retake['weak_seconds']:.1f} s"
+    told = f"{_place(retake)} tried again {tries}: {retake['fault']} for {retake['weak_seconds']:.1f} s"
     if not retake["replaced"]:
         return f"{told}, no better"
     measure = {"breathy": "HNR", "rough": "CPP"}[retake["fault"]]
@@ -83,23 +96,21 @@ def retake_text(retake: dict[str, Any]) -> str:
 
 
 def range_text(found: dict[str, Any]) -> str:
-    """How the song lies in the voice's range, in a sentence.
-
-    Args:
-        found: a `pitch.RangeReport` as a record keeps it.
-    """
+    """How the song lies in the voice's range, in a sentence; see `tell_range`."""
     text = f"In the voice's range: {found['inside']:.0%} of the singing"
     if near := found.get("near"):
         text += f" ({near:.0%} on notes that its recordings hardly have)"
     sides = (("below", "below it"), ("above", "above it"))
-    return text + "".join(f", {found[side]:.0%} {word}" for side, word in sides if found[side]) + "."
+    shares = {word: f"{found[side]:.0%}" for side, word in sides if found[side]}
+    return text + "".join(f", {'hardly any' if n == '0%' else n} {word}" for word, n in shares.items()) + "."
 
 
-def weak_places(moved: Sequence[dict[str, Any]]) -> list[str]:
+def weak_places(moved: Sequence[dict[str, Any]], policy: str) -> list[str]:
     """Stretches of notes outside the voice's range, longest first, each in a few words.
 
     Args:
         moved: notes as `pitch.Moved` records them, in order of time.
+        policy: what became of them: keep, fold or clamp.
     """
     stretches: list[list[dict[str, Any]]] = []
     for note in moved:
@@ -110,13 +121,21 @@ def weak_places(moved: Sequence[dict[str, Any]]) -> list[str]:
             stretches.append([note])
     stretches.sort(key=lambda notes: notes[0]["start_seconds"] - notes[-1]["end_seconds"])
     return [
-        f"{clock(notes[0]['start_seconds'])}-{clock(notes[-1]['end_seconds'])}: "
-        + ", ".join(dict.fromkeys(_told(note) for note in notes[:3]))
+        f"{_place({**notes[-1], 'start_seconds': notes[0]['start_seconds']})}: "
+        + ", ".join(dict.fromkeys(_told(note, policy) for note in notes[:3]))
         + (", ..." if len(notes) > 3 else "")
         for notes in stretches
     ]
 
 
-def _told(note: dict[str, Any]) -> str:
-    kept = note["note"] == note["sung"]
-    return f"{note['note']} kept" if kept else f"{note['note']} sung as {note['sung']}"
+def _told(note: dict[str, Any], policy: str) -> str:
+    if policy == "keep":
+        return f"{note['note']} kept"
+    if note["note"] == note["sung"]:
+        return f"{note['note']} bent into the range"
+    return f"{note['note']} sung as {note['sung']}"
+
+
+def _place(found: dict[str, Any]) -> str:
+    """From when to when, "0:07-0:09", or just when."""
+    return "-".join(dict.fromkeys(clock(found[edge]) for edge in ("start_seconds", "end_seconds")))

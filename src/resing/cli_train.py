@@ -152,7 +152,8 @@ def train(
         run: folder for checkpoints, logs and pictures (TensorBoard shows it).
         name: of the voice.
     """
-    from resing.training.create import VoiceFacts, train_voice
+    from resing.training.create import train_voice
+    from resing.training.request import VoiceFacts
 
     training = training_config(settings, preset)
     try:

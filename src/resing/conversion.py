@@ -1,30 +1,26 @@
 """A cappella in, a cappella out: the same song, the same length, another voice.
 
-The song is heard once as a whole (per-frame data are small) and rendered window by window. A window is
-given the networks' reach on both sides, noise and phase are keyed by absolute frame, so the joined windows
-are what one rendering of the whole song would be, and memory does not grow with the song.
+The song is heard once as a whole (per-frame data are small) and rendered window by window.
 """
 
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
-
-import numpy as np
-import torch
 
 from resing import __version__, cache, checkpoint, conversion_take, pitch
 from resing.audio import files
 from resing.config import ConvertOptions
 from resing.conversion_melody import Score, arrange, check_pitch_out, save_melody
-from resing.conversion_output import Levelled, gate_of, output_rate
+from resing.conversion_output import Levelled, Levels, output_rate
 from resing.conversion_record import RENDERING, ConversionRecord
 from resing.conversion_retakes import Rendering, Retake, Settled
 from resing.conversion_singer import singer_of
 from resing.conversion_take import Take
+from resing.conversion_windows import Renderer
 from resing.errors import AudioError, ConfigError, VoiceError
 from resing.features import ears
 from resing.features.content import ContentEncoder
@@ -38,15 +34,9 @@ from resing.pitch_file import read_pitch
 from resing.pitch_tune import scale_tones
 from resing.synthesis import diff_svc, vocoder_nsf
 from resing.synthesis.acoustic import AcousticModel
-from resing.synthesis.diff_svc import DiffSvcModel
-from resing.synthesis.noise import frame_noise
 from resing.synthesis.vocoder import Vocoder
 from resing.voice import Voice, VoiceCard
 
-DIFF_SVC_WINDOW_REACHES = 8
-"""Windows of a Diff-SVC voice are at least so many times its networks' reach of many seconds."""
-WORK_BESIDE = 5
-"""Work per frame beside the denoiser's, in evaluations of it."""
 MOSTLY = 0.5
 """Share of a melody that must have changed, and all windows with it, for its level to be found anew."""
 MELODIC = frozenset({"pitch_file", "out_of_range", "tune", "tune_strength"})
@@ -90,6 +80,7 @@ class Converter:
         self.encoder = encoder
         self.acoustic = voice.acoustic
         self.vocoder = vocoder or vocoder_nsf.for_voice(voice.card.vocoder_id)
+        self.renderer = Renderer(voice, self.vocoder)
 
     def convert(
         self,
@@ -101,6 +92,7 @@ class Converter:
         pitch_out: Path | str | None = None,
         settled: Settled | None = None,
         source_starts: float = 0.0,
+        range_heard: Callable[[float, pitch.RangeReport], object] | None = None,
     ) -> ConversionRecord:
         """Sing `source` in the voice; the output and its record appear whole or not at all.
 
@@ -117,6 +109,7 @@ class Converter:
             settled: of another rendering of the same song: the same level, and its choice of phrases; one
                 may be sung anew.
             source_starts: second of the song at which `source` begins; all other times are the song's.
+            range_heard: told the key in semitones and the range report before anything is sung.
 
         Raises:
             AudioError: the source cannot be used or the output cannot be written.
@@ -135,22 +128,22 @@ class Converter:
             recording, features = self._listen(source, digest, part, options.dereverb, tell)
         limits = pitch.voice_range(self.voice.card.range_hz, self.voice.card.f0_histogram)
         score, options, moved = arrange(features, limits, options, table)
+        if range_heard:
+            range_heard(float(options.transpose), moved)
         score = self._led_away(score, recording, options)
         kept_anyway = table or pitch_out or self.keeps or (settled and settled.anew)
         name = self._take_name(digest, options) if kept_anyway else None
         take = Take.find(name, len(score.f0), self.voice.audio.hop_length) if name else None
         with _scratch_beside(out) as scratch:
             with watch("sing"):
-                sung = self._render(score, options, scratch, tell, take)
+                sung = self.renderer.song(score, options, scratch, take, lambda done: tell("sing", done, 1.0))
                 if name and settled is None:
                     conversion_take.keep_samples(name, scratch)
                 made = scratch, score, features, recording, options
-                rendering = Rendering(*made, self.render_window, self.work)
+                rendering = Rendering(*made, self.renderer.window, self.renderer.work)
                 retakes = self._sing_again(rendering, take, settled, tell)
             with watch("write"):
-                like = take and (sung < len(score.f0) or take.changed(score.melody, 0).mean() < MOSTLY)
-                kept = take.settled.levels if take and like else None
-                levels = settled.levels if settled and settled.levels else kept
+                levels = _settled_levels(settled, take, score, sung)
                 levelled = Levelled.like(score.features, scratch, options.dynamics, levels)
                 levelled.write(writer)
                 if name and settled is None:
@@ -162,9 +155,6 @@ class Converter:
             "source": str(Path(source).absolute()),
             "source_sha256": digest,
             "out": str(out),
-            "pitch_sha256": checkpoint.file_hash(options.pitch_file) if options.pitch_file else None,
-            "doubts": [_in_song(doubt, options.start_seconds) for doubt in features.doubts],
-            "reverberant": features.fall_db > LONG_REVERB_DB,
             "sung_seconds": round(sung / self.voice.audio.frame_rate, 3),
             "retakes": [asdict(retake) for retake in retakes],
         }
@@ -180,6 +170,16 @@ class Converter:
             "base_hash": self.acoustic.base_hash,
             "vocoder_id": self.vocoder.vocoder_id,
         }
+
+    def check(self, options: ConvertOptions) -> None:
+        """Refuse what can be refused before anything is heard.
+
+        Raises:
+            ConfigError: options that do not fit the voice or each other, or a pitch file with a mistake.
+        """
+        self._resolve(options)
+        if options.pitch_file:
+            read_pitch(options.pitch_file)
 
     def _resolve(self, options: ConvertOptions) -> ConvertOptions:
         pitch.check_transpose(options.transpose)
@@ -235,41 +235,6 @@ class Converter:
         models, how = sorted(self.models().items()), options.model_dump_json(exclude=set(MELODIC))
         return cache.key(RENDERING, digest, models, how)
 
-    def _render(
-        self,
-        score: Score,
-        options: ConvertOptions,
-        scratch: BinaryIO,
-        tell: ProgressCallback,
-        take: Take | None,
-    ) -> int:
-        """Write the song at the reference level to `scratch` as float32; returns the frames sung anew.
-
-        Windows begin at multiples of their size and are rendered as a whole, so that each comes out the same
-        bit for bit whichever others are rendered; those in which nothing changed come from `take`.
-        """
-        frames, hop, sung = len(score.f0), self.voice.audio.hop_length, 0
-        reach, size = (
-            self._reach(options),
-            max(1, round(options.window_seconds * self.voice.audio.frame_rate)),
-        )
-        if self.voice.diff_svc:
-            size = max(size, DIFF_SVC_WINDOW_REACHES * reach)
-        changed = take.changed(score.melody, reach) if take else np.ones(frames, bool)
-        for start in range(0, frames, size):
-            stop = min(start + size, frames)
-            if take and not changed[start:stop].any():
-                audio = take.read(start * hop, (stop - start) * hop)
-            else:
-                audio, sung = self.render_window(score, start, stop, options), sung + stop - start
-            if not np.isfinite(audio).all():
-                raise AudioError(
-                    "the voice gave samples that are not finite; its file is damaged, get it again"
-                )
-            scratch.write(audio.astype(np.float32).tobytes())
-            tell("sing", stop, frames)
-        return sung
-
     def _sing_again(
         self,
         rendering: Rendering,
@@ -285,64 +250,9 @@ class Converter:
             return settled.retakes
         known: tuple[Retake, ...] = ()
         if take:
-            reach = self._reach(rendering.again(1))
+            reach = self.renderer.reach(rendering.again(1))
             known = take.settled.unchanged(take.changed(rendering.score.melody, reach)).retakes
         return rendering.sing_again(known, lambda share: tell("retry", share, 1.0))
-
-    def _reach(self, options: ConvertOptions) -> int:
-        """Frames on each side that a frame depends on."""
-        return self.acoustic.halo_frames(options.sampler, options.steps) + self.vocoder.halo_frames
-
-    def work(self, frames: int, options: ConvertOptions) -> float:
-        """What rendering so many frames in one go costs, in evaluations of the denoiser on one frame."""
-        evaluations = self.acoustic.evaluations(options.sampler, options.steps)
-        return (frames + 2 * self._reach(options)) * (WORK_BESIDE + evaluations)
-
-    def render_window(self, score: Score, start: int, stop: int, options: ConvertOptions) -> np.ndarray:
-        """Samples of the frames start..stop, the same whatever the window, (n,) float32."""
-        frames, hop = len(score.f0), self.voice.audio.hop_length
-        gate = gate_of(score.features.silent, start, stop, hop)
-        if not gate.any():
-            return gate
-        inner = max(0, start - self.vocoder.halo_frames), min(frames, stop + self.vocoder.halo_frames)
-        reach = self.acoustic.halo_frames(options.sampler, options.steps)
-        outer = max(0, inner[0] - reach), min(frames, inner[1] + reach)
-        mel = self._sample(score, outer[0], outer[1], options)[..., inner[0] - outer[0] : inner[1] - outer[0]]
-        f0, voiced, phase = (
-            _batch(x[inner[0] : inner[1]]) for x in (score.f0, score.features.voiced, score.phase)
-        )
-        audio = self.vocoder(mel, f0, voiced, phase=phase, start_frame=inner[0], seed=options.seed)[0].numpy()
-        audio = audio[(start - inner[0]) * hop : (stop - inner[0]) * hop]
-        return audio * gate
-
-    def _sample(self, score: Score, start: int, stop: int, options: ConvertOptions) -> torch.Tensor:
-        """Mel of the frames start..stop, (1, M, T)."""
-        heard, audio = score.features, self.voice.audio
-        if isinstance(self.acoustic, DiffSvcModel):
-            return self.acoustic.sing(
-                np.asarray(heard.units50),
-                score.f0,
-                start,
-                stop,
-                sampler=options.sampler,
-                steps=options.steps,
-                temperature=options.temperature,
-                seed=options.seed + 1,
-            )
-        f0, voiced, loudness = (_batch(x[start:stop]) for x in (score.f0, heard.voiced, heard.loudness))
-        return self.acoustic.sample(
-            torch.from_numpy(heard.window(start, stop))[None],
-            f0,
-            voiced,
-            loudness,
-            self.voice.speaker,
-            noise=frame_noise(options.seed + 1, start, stop - start, audio.n_mels)[None],
-            sampler=options.sampler,
-            steps=options.steps,
-            temperature=options.temperature,
-            away=score.singer,
-            guidance=options.guidance,
-        )
 
     def _record(
         self,
@@ -352,7 +262,7 @@ class Converter:
         levelled: Levelled,
         times: dict[str, float],
     ) -> ConversionRecord:
-        seconds, levels = levelled.features.seconds, levelled.levels
+        heard, levels, seconds = levelled.features, levelled.levels, levelled.features.seconds
         return ConversionRecord(
             resing=__version__,
             voice=self.voice.card.name,
@@ -366,6 +276,9 @@ class Converter:
             times={k: round(v, 2) for k, v in times.items()},
             real_time_factor=round(sum(times.values()) / seconds, 4),
             rendering=RENDERING,
+            pitch_sha256=checkpoint.file_hash(options.pitch_file) if options.pitch_file else None,
+            doubts=[_in_song(doubt, options.start_seconds) for doubt in heard.doubts],
+            reverberant=heard.fall_db > LONG_REVERB_DB,
             levels=asdict(levels),
         )
 
@@ -383,6 +296,14 @@ def _part(options: ConvertOptions, source_starts: float) -> tuple[float, float |
     """From where to where, in its own seconds, a source is sung that begins at a second of the song."""
     end = options.end_seconds
     return options.start_seconds - source_starts, None if end is None else end - source_starts
+
+
+def _settled_levels(settled: Settled | None, take: Take | None, score: Score, sung: int) -> Levels | None:
+    """The levels to keep: those that are settled, or a take's of which most stays; None: found anew."""
+    if settled and settled.levels:
+        return settled.levels
+    stays = take and (sung < len(score.f0) or take.changed(score.melody, 0).mean() < MOSTLY)
+    return take.settled.levels if take and stays else None
 
 
 def _in_song(doubt: Doubt, start_seconds: float) -> dict[str, Any]:
@@ -403,10 +324,6 @@ class Watch:
         began = time.perf_counter()
         yield
         self.times[stage] = time.perf_counter() - began
-
-
-def _batch(values: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(values.astype(np.float32))[None]
 
 
 @contextlib.contextmanager

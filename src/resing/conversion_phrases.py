@@ -1,8 +1,8 @@
 """The phrases of a song and how well a take sings each: where the voice loses its tone.
 
 A take is weak where its harmonics sink in noise, or its cepstral peak falls, further below the source's than
-another voice's would: the limits are those of `scoring.damage`. The vocoder obeys the melody, so a note that
-is lost shows here as well, at the pitch that was asked for.
+most other voices' would, and so is worth another take. The vocoder obeys the melody, so a note that is lost
+shows here as well, at the pitch that was asked for.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,10 +15,12 @@ from resing.conversion_melody import Score
 from resing.features.extract import Features, Recording
 from resing.scoring import artefacts, metrics
 from resing.scoring.clip import HEARING_RATE
-from resing.scoring.damage import BREATHY_DB, CLEAR_DB
+from resing.scoring.damage import CLEAR_DB
 from resing.scoring.metrics import CONFIDENT, FRAME_SECONDS, LEVEL_SECONDS
 from resing.scoring.phrases import phrases_of
 
+WEAK_DB = -8.0
+"""Change of HNR, of CPP, against the source from which on a moment is weak."""
 MEASURES = {"breathy": "hnr", "rough": "cpp"}
 """Faults and what they are measured by."""
 
@@ -95,7 +97,7 @@ class Phrase:
         }
         weak = {fault: np.zeros(len(self.hz), bool) for fault in changes}
         for fault, change in changes.items():
-            for start, end, _ in artefacts.tone_places(change, BREATHY_DB):
+            for start, end, _ in artefacts.tone_places(change, WEAK_DB):
                 weak[fault][round(start / FRAME_SECONDS) : round(end / FRAME_SECONDS)] = True
             weak[fault] &= self.sure
         return Judgement(tone, weak)

@@ -102,7 +102,7 @@ class Rendering:
         heard: the source, with its own melody.
         source: its sound.
         options: how it was sung, key and sampler filled in.
-        render: samples of some frames, see `Converter.render_window`.
+        render: samples of some frames, see `Renderer.window`.
         work: what it costs to render so many frames in one go.
     """
 

@@ -3,6 +3,7 @@
 Pitch here is in semitones, MIDI numbers: 69 is A4, 440 Hz.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ its recordings, whichever is less."""
 VIBRATO_SECONDS = 0.18
 NOTE_CHANGE_SEMITONES = 0.7
 SHORTEST_NOTE_SECONDS = 0.06
+REST_SECONDS = 0.25
+"""Silence between two notes in which an octave may be changed."""
+LEAP_COST, REST_COST, BENT_COST = 3.0, 0.3, 10.0
+"""What a change of octave costs within a phrase and at a rest, and a second sung a semitone beside what is
+written: so many seconds sung an octave away from it."""
 
 Policy = Literal["keep", "fold", "clamp"]
 """What becomes of notes outside a voice's range."""
@@ -67,12 +73,16 @@ class VoiceRange:
 
 @dataclass(frozen=True)
 class Moved:
-    """A note outside the voice's range: when, which, and the note that is sung for it (the same: kept)."""
+    """A note outside the voice's range: when, which, and the note that is sung for it (the same: kept).
+
+    Not `outside` is one that is only moved along with its phrase.
+    """
 
     start_seconds: float
     end_seconds: float
     note: str
     sung: str
+    outside: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,7 @@ class RangeReport:
     Attributes:
         below, inside, above: the range; together 1.
         near: inside the range, but on notes that the voice was heard on for seconds only; part of `inside`.
-        moved: the notes below and above.
+        moved: the notes below and above, and those that are moved along with them.
     """
 
     below: float
@@ -255,9 +265,10 @@ def sing_in_range(
 ) -> tuple[np.ndarray, RangeReport]:
     """The melody in its new key with notes outside the range moved into it, and a report of them.
 
-    `fold` moves a whole note by the fewest octaves that bring it inside, if it then fits; `clamp`, and a
-    note that no octave fits, moves it to the nearest limit; `keep` sings it as it is. Vibrato and slides
-    within a note are kept; no note is dropped.
+    `fold` moves notes by whole octaves, and their phrase with them where that is better than a leap in the
+    middle of it; `clamp` moves a note to the nearest limit, as `fold` does where no octave fits or the note
+    is but a touch of the next semitone; `keep` sings it as it is. Vibrato and slides within a note are kept;
+    no note is dropped.
 
     Args:
         f0: Hz, 0 where unvoiced, (T,).
@@ -269,29 +280,49 @@ def sing_in_range(
         start_seconds: time of the first frame in the song, for the report.
     """
     shift = np.full(len(f0), float(transpose))
+    pitches = np.array([note.pitch for note in notes]) + transpose
+    octaves = _octaves(notes, pitches, limits, frame_rate) if policy == "fold" else [0] * len(notes)
     moved = []
-    for note in notes:
-        pitch = note.pitch + transpose
-        if limits.inside(np.array(pitch)):
+    for note, pitch, octave in zip(notes, pitches.tolist(), octaves, strict=True):
+        outside, aim = not limits.inside(np.array(pitch)), pitch + 12.0 * octave
+        if policy != "keep" and not limits.inside(np.array(aim)):
+            aim = limits.low if aim < limits.low else limits.high
+        if not outside and not octave:
             continue
-        aim = _inside(pitch, limits, policy)
         shift[note.start : note.stop] += aim - pitch
         begin, end = (round(start_seconds + edge / frame_rate, 3) for edge in (note.start, note.stop))
-        moved.append(Moved(begin, end, note_name(pitch), note_name(aim)))
+        moved.append(Moved(begin, end, note_name(pitch), note_name(aim), outside))
     sung = (f0 * 2.0 ** (shift / 12.0)).astype(np.float32)
     lies = shares(notes, transpose, limits)
     below, inside, above, near = (round(x, 4) for x in (lies.below, lies.inside, lies.above, lies.near))
     return sung, RangeReport(below, inside, above, tuple(moved), near)
 
 
-def _inside(pitch: float, limits: VoiceRange, policy: Policy) -> float:
-    """Where a note of this pitch, which lies outside, is sung."""
-    if policy == "keep":
-        return pitch
-    nearest = limits.low if pitch < limits.low else limits.high
-    if policy == "fold":
-        octaves = math.ceil((abs(pitch - nearest) - MARGIN_SEMITONES) / 12.0)
-        folded = pitch + math.copysign(12.0 * octaves, nearest - pitch)
-        if limits.inside(np.array(folded)):
-            return folded
-    return nearest
+def _octaves(notes: Sequence[Note], pitches: np.ndarray, limits: VoiceRange, frame_rate: float) -> list[int]:
+    """By how many octaves each note is moved: the cheapest way through the song (Viterbi).
+
+    Args:
+        notes: of the song.
+        pitches: theirs in its new key, in semitones.
+        limits: of the voice.
+        frame_rate: frames per second.
+    """
+    nearest = np.clip(pitches, limits.low, limits.high)
+    needed = np.sign(nearest - pitches) * np.ceil((abs(pitches - nearest) - MARGIN_SEMITONES) / 12.0)
+    choices = np.unique(np.append(needed, 0.0))  # (C,)
+    if len(choices) == 1:
+        return [0] * len(notes)
+    seconds = np.array([note.stop - note.start for note in notes]) / frame_rate
+    rests = np.array([b.start - a.stop for a, b in itertools.pairwise(notes)]) / frame_rate
+    moved = pitches[:, None] + 12.0 * choices  # (notes, C)
+    bent = np.where(limits.inside(moved), 0.0, abs(moved - np.clip(moved, limits.low, limits.high)))
+    costs = seconds[:, None] * (abs(choices) + BENT_COST * bent)
+    total, came = costs[0], []
+    for cost, rest in zip(costs[1:], rests, strict=True):
+        leap = (REST_COST if rest >= REST_SECONDS else LEAP_COST) * (choices[:, None] != choices)
+        came.append((total[:, None] + leap).argmin(0))
+        total = (total[:, None] + leap).min(0) + cost
+    path = [int(total.argmin())]
+    for before in reversed(came):
+        path.append(int(before[path[-1]]))
+    return [int(choices[c]) for c in reversed(path)]

@@ -95,6 +95,15 @@ class Scorecard:
     phrases: tuple[Phrase, ...]
     findings: tuple[Finding, ...]
 
+    @property
+    def verdict(self) -> str:
+        """How many figures and places want a look, in a sentence."""
+        measured = [figure for figure in self.figures if figure.value is not None and figure.limit]
+        flagged, found = sum(figure.flagged for figure in measured), len(self.findings)
+        beyond = f"{flagged or 'None'} of {len(measured)} figures beyond their limits, " if measured else ""
+        places = f"{found or 'no'} place{'' if found == 1 else 's'} to listen to."
+        return beyond + places if beyond else places.capitalize()
+
     def figure(self, name: str) -> Figure:
         """The figure of that name.
 

@@ -223,7 +223,7 @@ def judge(
             return side, f"{name} is better: {_listed(won[side])}.{rest}"
     if open_ones:
         return "unsure", f"Not enough to tell: {_reason(open_ones, voice)}."
-    limits = _listed([f"{_with_unit(d.margin, d.unit)} of {d.heading}" for d in decisive])
+    limits = _listed([f"{_with_unit(d.margin, d.unit)} of {d.heading}" for d in decisive], "or")
     words = "" if heard else " Nobody listened for the words themselves."
     return "same", f"No difference: neither loses {limits}.{words}"
 
@@ -270,9 +270,9 @@ def where(a: Sequence[Phrase], b: Sequence[Phrase]) -> tuple[Place, ...]:
     return tuple(sorted((place for _, place in largest), key=lambda place: place.start_seconds))
 
 
-def _listed(parts: Sequence[str]) -> str:
+def _listed(parts: Sequence[str], word: str = "and") -> str:
     *most, last = parts
-    return f"{', '.join(most)} and {last}" if most else last
+    return f"{', '.join(most)} {word} {last}" if most else last
 
 
 def _names(a: str, b: str) -> tuple[str, str]:

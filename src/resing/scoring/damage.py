@@ -13,13 +13,13 @@ from resing.scoring.clip import HEARING_RATE, Clip
 from resing.scoring.figures import row
 from resing.scoring.metrics import VOICED
 from resing.scoring.pair import Pair, frames_between
-from resing.scoring.places import Place
+from resing.scoring.places import Place, longest
 from resing.scoring.target import Recordings, Target
 
 CLEAR_DB = 20.0
 """HNR from which on a tone is clear: more is no better to hear."""
-BREATHY_DB, BUZZY_DB = -8.0, 9.0
-"""Change of HNR, of CPP, that a phrase of another natural voice does not show for 0.3 s."""
+BREATHY_DB, BUZZY_DB, TONE_SECONDS = -9.0, 9.0, 0.3
+"""Change of HNR, of CPP, that a phrase of another natural voice hardly shows for so long."""
 DULL_DB, DULL_SECONDS = -22.0, 0.5
 """What a moment of another natural voice does not lack against source and recordings: vowels differ."""
 
@@ -116,9 +116,10 @@ def _tone(pair: Pair, recordings: Recordings | None) -> dict[str, list[Place]]:
         hnr = np.minimum(hnr, recordings.hnr_db)
     else:
         low = high = cpp
-    rough = artefacts.tone_places(tone["hnr"] - hnr, BREATHY_DB)
-    hoarse = artefacts.tone_places(tone["cpp"] - low, BREATHY_DB)
-    return {"breathy": rough + hoarse, "buzzy": artefacts.tone_places(tone["cpp"] - high, BUZZY_DB)}
+    lost = artefacts.tone_places(tone["hnr"] - hnr, BREATHY_DB)
+    lost += artefacts.tone_places(tone["cpp"] - low, BREATHY_DB)
+    gained = artefacts.tone_places(tone["cpp"] - high, BUZZY_DB)
+    return {"breathy": longest(lost, TONE_SECONDS), "buzzy": longest(gained, TONE_SECONDS)}
 
 
 def _dull(pair: Pair, recordings: Recordings | None) -> list[Place]:

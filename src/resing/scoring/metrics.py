@@ -31,6 +31,7 @@ __all__ = [
     "clipped_runs",
     "cpp",
     "decibels",
+    "deficits",
     "expected_pitch",
     "frame_levels",
     "gated_loudness",
@@ -210,18 +211,25 @@ def band_levels(frequencies: np.ndarray, density: np.ndarray, centres: np.ndarra
     return np.array([float(decibels(density[b].mean() / reference)) if b.any() else EMPTY_DB for b in inside])
 
 
-def worst_deficit(
+def deficits(
     output: tuple[np.ndarray, np.ndarray], target: tuple[np.ndarray, np.ndarray], bandwidth_hz: float
-) -> tuple[float, float]:
-    """The third octave between 4 and 16 kHz that lacks most against the target, in dB, and its centre in Hz.
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each third octave from 4 to 16 kHz has more than the target's, in dB, and their centres in Hz.
 
     Negative where the output lacks; only bands wholly inside the target's real bandwidth are heard.
     """
     centres = 1000.0 * 2.0 ** (np.arange(6, 13) / 3.0)  # 4 to 16 kHz
     centres = centres[centres * 2.0 ** (1.0 / 6.0) <= max(bandwidth_hz, 4500.0)]
-    difference = band_levels(*output, centres) - band_levels(*target, centres)
-    worst = int(np.argmin(difference))
-    return float(difference[worst]), float(centres[worst])
+    return band_levels(*output, centres) - band_levels(*target, centres), centres
+
+
+def worst_deficit(
+    output: tuple[np.ndarray, np.ndarray], target: tuple[np.ndarray, np.ndarray], bandwidth_hz: float
+) -> tuple[float, float]:
+    """The least of `deficits` and its centre."""
+    found, centres = deficits(output, target, bandwidth_hz)
+    worst = int(np.argmin(found))
+    return float(found[worst]), float(centres[worst])
 
 
 def bandwidth(frequencies: np.ndarray, density: np.ndarray, below_db: float = 60.0) -> float:

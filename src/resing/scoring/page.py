@@ -34,7 +34,7 @@ def parts_of(card: Scorecard) -> dict[str, str]:
         "title": safe(f"Resing report: {heading}"),
         "heading": safe(heading),
         "names": safe(f"Source: {Path(card.source).name}. {clock(card.seconds, 0)} long. {_key(card)}"),
-        "verdict": safe(_verdict(card)),
+        "verdict": safe(card.verdict),
         "shift": safe(_shift(card)),
         "findings": _findings(card.findings),
         "figures": _figures(card.figures),
@@ -96,13 +96,6 @@ def _shift(card: Scorecard) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _verdict(card: Scorecard) -> str:
-    measured = [figure for figure in card.figures if figure.value is not None and figure.limit]
-    flagged, found = sum(figure.flagged for figure in card.figures), len(card.findings)
-    beyond = f"{flagged or 'none'} of {len(measured)} figures beyond their limits, " if measured else ""
-    return _capital(f"{beyond}{found or 'no'} place{'' if found == 1 else 's'} to listen to.")
 
 
 def _findings(findings: Iterable[Finding]) -> str:

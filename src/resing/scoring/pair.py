@@ -34,6 +34,7 @@ class Made:
         moved: notes outside the voice's range, their times counted from the output's start.
         voice: name of the voice.
         source_sha256: of the source.
+        mix: whether the singer was put back into a song.
     """
 
     transpose: float
@@ -41,6 +42,7 @@ class Made:
     moved: Moved
     voice: str
     source_sha256: str
+    mix: bool
 
     @classmethod
     def beside(cls, output: Path | str) -> "Made | None":
@@ -51,7 +53,8 @@ class Made:
             part = Part(float(options["start_seconds"]), options["end_seconds"])
             notes = [_from_start(note, part.start_seconds) for note in moved]
             voice, digest = str(record["voice"]), str(record["source_sha256"])
-            return cls(float(record["transpose"]), part, tuple(notes), voice, digest)
+            mix = not (record.get("song") or {}).get("a_cappella", True)
+            return cls(float(record["transpose"]), part, tuple(notes), voice, digest, mix)
         except (OSError, ValueError, TypeError, KeyError):
             return None
 

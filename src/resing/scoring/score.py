@@ -50,7 +50,7 @@ def score(
         recordings: folder with a minute or more of that voice, recordings that it was not made from.
 
     Raises:
-        AudioError: a file cannot be used, or the output does not last as long as the source.
+        AudioError: a file cannot be used, the output does not last as long as the source, or is a whole song.
         VoiceError: the voice cannot be opened.
         DatasetError: the recordings do not suffice.
         ConfigError: `transpose` is no number of semitones, or there are recordings but no voice.
@@ -59,6 +59,11 @@ def score(
         check_transpose(transpose)
     tell = progress or (lambda stage, done, total: None)
     made = Made.beside(output)
+    if made is not None and made.mix:
+        raise AudioError(
+            f"{output} is a whole song, expected a voice alone: the band would be judged with the singer; "
+            "convert with --stems FOLDER and judge FOLDER/converted.flac with --source FOLDER/lead.flac"
+        )
     target = _target(voice, recordings, made)
     tell("score", 0, 4)
     after = Clip.read(output)

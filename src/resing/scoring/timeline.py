@@ -139,6 +139,8 @@ def _moved(pair: Pair) -> Iterable[Finding]:
     """Notes that the voice does not have, neighbours told as one; those that are kept break no melody."""
     groups: list[list[dict[str, float | str]]] = []
     for note in pair.moved:
+        if not note.get("outside", True):
+            continue
         near = groups and float(note["start_seconds"]) - float(groups[-1][-1]["end_seconds"]) < 1.0
         if near and groups[-1][-1]["note"] == note["note"]:
             groups[-1].append(note)

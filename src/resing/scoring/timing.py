@@ -140,8 +140,8 @@ def drift_ms_per_minute(source: np.ndarray, output: np.ndarray, rates: tuple[int
 
 
 def drift_limit(seconds: float) -> float:
-    """Drift in ms a minute that two natural singers of such a clip may show: 15 ms from end to end."""
-    return max(20.0, 900.0 / max(seconds, 1e-3))
+    """Drift in ms a minute that two natural singers of such a clip may show: 18 ms from end to end."""
+    return max(20.0, 1080.0 / max(seconds, 1e-3))
 
 
 def timing_places(

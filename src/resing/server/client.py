@@ -24,7 +24,7 @@ from resing.errors import ConfigError, ResingError
 from resing.server import schema
 from resing.server.database import OVER
 from resing.server.places import Places
-from resing.training.create import VoiceFacts
+from resing.training.request import VoiceFacts
 from resing.whole import whole
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -16,7 +16,7 @@ from resing.server.entries import Entry, StateError, UnknownError, asked_of
 from resing.server.examine import TooLargeError
 from resing.server.limits import Limits
 from resing.server.store import Store
-from resing.training.create import runs_folder
+from resing.training.request import runs_folder
 from resing.voice import find
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"], dependencies=[Depends(require_token)])

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, mo
 from resing.config import ConvertOptions, PresetName, Settings, SongOptions, TrainingConfig
 from resing.server.database import State
 from resing.server.places import ID, check_id
-from resing.training.create import VoiceFacts
+from resing.training.request import VoiceFacts
 from resing.voice_file import NAME
 
 Id = Annotated[str, Field(pattern=f"^{ID.pattern}$"), AfterValidator(check_id)]

@@ -117,7 +117,9 @@ def convert(task: Task) -> dict[str, Any]:
     arranger.options = SongOptions(**(request.song.model_dump() | {"a_cappella": alone}))
     options, seconds = request.options, upload["seconds"]
     if request.preview:
-        options = _passage(options, source, arranger, task)
+        separator = None if alone else arranger.separator
+        start, end = loudest_sung(source, separator, progress=lambda share: task.tell("search", 0.1 * share))
+        options = options.model_copy(update={"start_seconds": start, "end_seconds": end})
     last = min(seconds, options.end_seconds or seconds)
     task.expect(_stages(max(0.0, last - options.start_seconds), alone))
     out = folder / "song.flac"
@@ -171,13 +173,6 @@ def _finish(task: Task, record: ConversionRecord, source: Path, alone: bool) -> 
     told = asdict(record) | {"source": name, "out": "song.flac"}  # without the server's paths
     _save_json(folder / "record.json", told)
     return {"record": told, "a_cappella": alone}
-
-
-def _passage(options: ConvertOptions, source: Path, arranger: Arranger, task: Task) -> ConvertOptions:
-    start, end = loudest_sung(
-        source, arranger.separator, progress=lambda share: task.tell("search", 0.1 * share)
-    )
-    return options.model_copy(update={"start_seconds": start, "end_seconds": end})
 
 
 def _stages(seconds: float, alone: bool) -> dict[str, float]:

@@ -13,10 +13,11 @@ from resing.errors import ResingError, VoiceError
 from resing.server import schema
 from resing.server.task import Task
 from resing.server.work import sing_sample
-from resing.training.create import best_so_far, runs_folder, train_voice
+from resing.training.create import best_so_far, train_voice
 from resing.training.doctor import note_name
 from resing.training.leads import leads_of
 from resing.training.prepare import Update, prepare
+from resing.training.request import runs_folder
 from resing.voice import find
 
 BEST = "best.flac"

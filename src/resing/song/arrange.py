@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from resing import checkpoint
+from resing import checkpoint, pitch
 from resing.audio import files
 from resing.audio.tags import read_tags, write_tags
 from resing.config import ConvertOptions, SongOptions
 from resing.conversion import Converter, ProgressCallback, Watch
+from resing.conversion_melody import check_pitch_out
 from resing.conversion_record import ConversionRecord
 from resing.conversion_reopen import reopen
 from resing.conversion_retakes import Settled
@@ -67,6 +68,13 @@ class Arranger:
                 self._alone[digest] = is_a_cappella(source, self.separator)
         return self._alone[digest]
 
+    def check(self, source: Path, out: Path | str, options: ConvertOptions, pitch_out: Path | None) -> Path:
+        """The file to write, once all is refused that can be before anything is heard; see `convert`."""
+        out = files.check_output(source, out)
+        check_pitch_out(pitch_out, source, out, options.pitch_file)
+        self.converter.check(options)
+        return out
+
     def stages(
         self, source: Path, options: ConvertOptions, accompaniment: Path | None = None
     ) -> dict[str, float]:
@@ -104,6 +112,7 @@ class Arranger:
         stems: Path | None = None,
         pitch_out: Path | None = None,
         settled: Settled | None = None,
+        range_heard: Callable[[float, pitch.RangeReport], object] | None = None,
     ) -> ConversionRecord:
         """Sing the lead of a song in the voice; the output and its record appear whole or not at all.
 
@@ -114,16 +123,22 @@ class Arranger:
             progress: told of the stages "separate", "listen", "sing" and "mix".
             accompaniment: what is played, where `source` is the lead of a song that is there in stems.
             stems: folder for lead, accompaniment, converted lead and mix, in sync to the sample.
-            pitch_out, settled: see `Converter.convert`.
+            pitch_out, settled, range_heard: see `Converter.convert`.
 
         Raises:
             AudioError: the source cannot be used or the output cannot be written.
             ConfigError: options that do not fit the voice or each other.
         """
-        source, options = Path(source), options or ConvertOptions()
-        out, tell = files.check_output(source, out), progress or _unheard
+        source, options, tell = Path(source), options or ConvertOptions(), progress or _unheard
+        out = self.check(source, out, options, pitch_out)
         tags = read_tags(source)
-        sing = partial(self.converter.convert, progress=tell, pitch_out=pitch_out, settled=settled)
+        sing = partial(
+            self.converter.convert,
+            progress=tell,
+            pitch_out=pitch_out,
+            settled=settled,
+            range_heard=range_heard,
+        )
         like = MixReport.of(settled.mix) if settled and settled.mix else None
         alone = accompaniment is None and self.is_alone(source)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".resing-") as scratch:

@@ -1,13 +1,13 @@
 """Which seconds of a song show best what a conversion will sound like."""
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from resing.audio import files
-from resing.separation import Separator, separate
+from resing.separation import Separator
+from resing.song.stems import stems_of
 
 PREVIEW_SECONDS = 15.0
 CANDIDATES = 3
@@ -18,18 +18,18 @@ VOICE_BAND_HZ = 200.0, 4000.0
 
 def loudest_sung(
     source: Path,
-    separator: Separator,
+    separator: Separator | None,
     seconds: float = PREVIEW_SECONDS,
     progress: Callable[[float], object] | None = None,
 ) -> tuple[float, float]:
     """Start and end, in seconds, of the passage where the singing is loudest; only a few are separated.
 
     Where the mono mix is loud between 200 and 4,000 Hz somebody probably sings: the loudest such passages are
-    separated, and the loudest vocals win.
+    separated, and the loudest vocals win. What was separated is kept for the singing.
 
     Args:
         source: the song.
-        separator: tells the singing from the rest.
+        separator: tells the singing from the rest; None: nothing else is in the source.
         seconds: length of the passage; a shorter song is one passage.
         progress: told the share that is done.
 
@@ -40,14 +40,17 @@ def loudest_sung(
     length = round(seconds)
     if len(power) <= length:
         return 0.0, float(len(power))
-    starts = _apart(np.convolve(power, np.ones(length), "valid"), length)[:CANDIDATES]
+    starts = _apart(np.convolve(power, np.ones(length), "valid"), length)
+    parts = [(float(start), float(start + length)) for start in starts]
+    if separator is None:
+        return parts[0]
     loudness = []
-    for number, start in enumerate(starts, 1):
-        loudness.append(_vocal_power(source, separator, start, start + length))
+    for number, part in enumerate(parts, 1):
+        vocals = stems_of(source, separator, part).lead
+        loudness.append(sum(float(np.square(block).sum()) for block in files.read_blocks(vocals, RATE)))
         if progress is not None:
-            progress(number / len(starts))
-    best = starts[int(np.argmax(loudness))]
-    return float(best), float(best + length)
+            progress(number / len(parts))
+    return parts[int(np.argmax(loudness))]
 
 
 def _band_power(block: np.ndarray) -> np.ndarray:
@@ -68,10 +71,3 @@ def _apart(power: np.ndarray, length: int) -> list[int]:
         if len(chosen) == CANDIDATES:
             break
     return chosen
-
-
-def _vocal_power(source: Path, separator: Separator, start: float, stop: float) -> float:
-    with tempfile.TemporaryDirectory(prefix="resing-") as folder:
-        vocals, rest = (Path(folder) / f"{name}.wav" for name in ("vocals", "rest"))
-        separate(source, vocals, rest, separator, start, stop)
-        return sum(float(np.square(block).sum()) for block in files.read_blocks(vocals, RATE))

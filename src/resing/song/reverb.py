@@ -31,6 +31,7 @@ SPREAD_DB = (
 )
 DOUBT_DB = 3.0  # by which a level that was heard may be too low
 LONGEST_T60, LOUDEST_DB, FAINTEST_DB = 4.0, 6.0, -25.0
+OVER_MIDDLE = 1.5  # times the middle T60 that a band's may be: more is accompaniment that is left in the lead
 TAIL_T60 = 1.2  # length of the tail
 
 _Parts = tuple[np.ndarray, np.ndarray]
@@ -85,7 +86,7 @@ def hear_reverb(lead: Envelope, sample_rate: int) -> Reverb | None:
     if len(clear) < 2:
         return None
     middle = tuple(float(np.median(values)) for values in zip(*clear, strict=True))
-    bands = [band or (middle[0], middle[1]) for band in found]
+    bands = [(min(t60, OVER_MIDDLE * middle[0]), level) for t60, level in (band or middle for band in found)]
     return Reverb(*(tuple(values) for values in zip(*bands, strict=True)))
 
 

@@ -19,9 +19,10 @@ from resing.features import content
 from resing.synthesis import acoustic
 from resing.synthesis.acoustic import AcousticModel, mean_speaker
 from resing.training import doctor
-from resing.training.create import card_of, facts_of, refuse_taken
+from resing.training.create import card_of, refuse_taken
 from resing.training.dataset import stretches_of
 from resing.training.prepare import measure
+from resing.training.request import facts_of
 from resing.training.task import speaker_vectors
 from resing.voice import Installed, Voice, check_name, user_folder
 
