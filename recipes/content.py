@@ -3,13 +3,12 @@
     python recipes/content.py --corpus CORPUS --run RUN --start START.safetensors --steps 12000
     ... --export src/resing/weights/content.safetensors
 
-Begins with what recipes/content_start.py makes of Whisper. Teachers, less each speaker's mean: Whisper's
-hidden states (recipes/teacher_features.py) or, with --again 1, what the encoder before said of the clean
-recordings (recipes/units.py), so that base and voices go on as they are; phones (recipes/phones.py); and
-agreement between voices that sing the same phrase in sync: those of kokoro_sung, and recordings beside their
-copies in other voices (recipes/copies.py, once there is a base to make them). What the student hears is
-perturbed, speech mostly as singing (recipes/sung.py), and pieces are cut into each other, so that it cannot
-learn whole sentences by heart.
+Begins with what recipes/content_start.py makes of Whisper. Teachers: what Whisper hears in the clean
+recording (recipes/teacher_features.py), less each speaker's mean, which is what the units shall be; phones
+(recipes/phones.py); and agreement between voices that sing the same phrase in sync: those of kokoro_sung, and
+recordings beside their copies in other voices (recipes/copies.py, once there is a base to make them). What
+the student hears is perturbed, speech mostly as singing (recipes/sung.py), and pieces are cut into each
+other, so that it cannot learn whole sentences by heart.
 """
 
 import json
@@ -46,7 +45,7 @@ ENOUGH_ROWS = 500
 
 @dataclass
 class Batch:
-    """mel (B, 80, 2 U), teacher (B, U, D), phones (B, U), -1 = unknown; the last 2 * pairs are pairs."""
+    """mel (B, 80, 2 U), teacher (B, U, C), phones (B, U), -1 = unknown; the last 2 * pairs are pairs."""
 
     mel: Tensor
     teacher: Tensor
@@ -56,13 +55,11 @@ class Batch:
 
 
 class Student(nn.Module):
-    """The encoder with the heads that only training needs; none where the teacher's rows are units."""
+    """The encoder with the head that only training needs."""
 
-    def __init__(self, config: ContentConfig, teacher_size: int, phones: int, noise: float) -> None:
+    def __init__(self, config: ContentConfig, phones: int, noise: float) -> None:
         super().__init__()
         self.net, self.noise = build(config), noise
-        wide = nn.Sequential(nn.Linear(config.n_units, 384), nn.GELU(), nn.Linear(384, teacher_size))
-        self.teacher = nn.Identity() if teacher_size == config.n_units else wide
         self.phones = nn.Linear(config.n_units, phones)
 
 
@@ -70,17 +67,11 @@ class ContentTask:
     """Perturbed pieces in, the clean audio's content out."""
 
     def __init__(
-        self, corpus: Corpus, config: ContentConfig, batch_size: int, pairs: int, units: int, again: bool
+        self, corpus: Corpus, config: ContentConfig, batch_size: int, pairs: int, units: int
     ) -> None:
         self.corpus, self.batch_size, self.pairs, self.units = corpus, batch_size, pairs, units
-        self.again, name = again, "units" if again else "teacher"
-        about = json.loads((corpus.folder / f"{name}.json").read_text())
-        size = about["n_units"] if again else about["size"]
-        self.teacher = np.memmap(corpus.folder / f"{name}.raw", np.float16, "r").reshape(-1, size)
-        if again:
-            self.teacher, size = self.teacher[:, : config.n_units], config.n_units
-        spread = torch.ones(size) if again else torch.tensor(about["spread"])
-        self.dim_weight = spread / spread.mean()
+        about = json.loads((corpus.folder / "teacher.json").read_text())
+        self.teacher = np.memmap(corpus.folder / "teacher.raw", np.float16, "r").reshape(-1, config.n_units)
         for clip, where in zip(corpus.clips, about["offsets"], strict=True):
             clip["teacher"] = where
         self.speaker_mean = self._speaker_means()
@@ -91,7 +82,7 @@ class ContentTask:
         self.copied = [c for c in clips if c in self.copies]
         self.by_source: dict[str, list[dict]] = {s: [c for c in clips if c["source"] == s] for s in SHARES}
         self.phrases = phrases_of(clips)
-        self.model = Student(config, size, len(phones["names"]), noise=0.3)
+        self.model = Student(config, len(phones["names"]), noise=0.3)
         self.held_batch = self._held_batch()
 
     def batch(self, random: Randomness) -> Batch:
@@ -134,7 +125,7 @@ class ContentTask:
     ) -> tuple[Tensor, dict[str, float]]:
         units = model.net(batch.mel).transpose(1, 2)  # (B, U, C)
         heard = units + sigma * torch.randn(units.shape, generator=noise)
-        error = (model.teacher(units if self.again else heard).float() - batch.teacher).square() * self.dim_weight
+        error = (units - batch.teacher).square()
         teacher = (error.mean(-1) * batch.weight[:, None]).sum() / (batch.weight.sum() * error.shape[1])
         logits = model.phones(heard).float()
         wrong = F.cross_entropy(
@@ -193,8 +184,7 @@ class ContentTask:
         rows = self.teacher[offset : offset + total]
         teacher = rows[low].astype(np.float32) * (1 - share) + rows[high].astype(np.float32) * share
         teacher -= self.speaker_mean[clip["speaker"]]
-        if self.again:
-            teacher /= np.sqrt(np.square(teacher).mean(1, keepdims=True) + 1e-5)
+        teacher /= np.sqrt(np.square(teacher).mean(1, keepdims=True) + 1e-5)
         phones = self.phones[offset : offset + total][np.round(position).astype(int)].astype(np.int64)
         phones = np.where(over, -1, phones)
         if ratio != 1.0:
@@ -222,7 +212,7 @@ class ContentTask:
         return self._collate(pieces, (len(pieces) - singles) // 2)
 
     def _speaker_means(self) -> dict[str, np.ndarray]:
-        """Mean of each speaker's teacher rows less that of all, drawn to zero where there are few: who says it."""
+        """Who says it: mean teacher row of each speaker less that of all, drawn to zero where there are few."""
         totals: dict[str, np.ndarray] = {}
         counts: dict[str, int] = {}
         for clip in self.corpus.clips:
@@ -304,11 +294,9 @@ def perturbed_mel(audio: np.ndarray, rng: np.random.Generator) -> Tensor:
 
 def main() -> None:
     """Train, or export the averaged weights of a run."""
-    options = read_options(__doc__, steps=7500, batch_size=18, pairs=3, units=150, again=0)
+    options = read_options(__doc__, steps=7500, batch_size=18, pairs=3, units=150)
     config = ContentConfig()
-    task = ContentTask(
-        Corpus(options.corpus), config, options.batch_size, options.pairs, options.units, bool(options.again)
-    )
+    task = ContentTask(Corpus(options.corpus), config, options.batch_size, options.pairs, options.units)
     begun = begin(task.model.net, options.start)
     if options.compile:
         task.model.net.compile(dynamic=False)

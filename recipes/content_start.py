@@ -4,10 +4,8 @@
 
 The student has Whisper's convolutions and four of its six layers with a quarter of their feed-forward width,
 hears only its neighbourhood and knows no positions. Each linear layer is fitted in turn, by least squares, to
-make of what the student hears what the teacher makes of the whole (as in data-free layer-wise pruning,
-e.g. He, Zhang and Sun, Channel Pruning, 2017, section 3.1). Its bottleneck is fitted to the corpus's units
-by an earlier encoder (recipes/units.py) where they are there, so that a base can go on from where it is, and
-else to the principal components of the teacher's states.
+make of what the student hears what the teacher makes of the whole (as in He, Zhang and Sun, Channel Pruning,
+2017, section 3.1), its bottleneck to what the units shall be (recipes/teacher_features.py).
 """
 
 import argparse
@@ -66,9 +64,7 @@ def logits_by_distance(query: Tensor, key: Tensor, left: int, right: int) -> Ten
     heads = query.shape[1] // 64
     q, k = (x.view(len(x), heads, 64).transpose(0, 1) for x in (query, key))
     logits = q @ k.mT / 8.0
-    return torch.stack(
-        [logits.diagonal(d, 1, 2).mean(1) for d in range(-left, right + 1)], 1
-    )
+    return torch.stack([logits.diagonal(d, 1, 2).mean(1) for d in range(-left, right + 1)], 1)
 
 
 def fit_block(
@@ -83,7 +79,9 @@ def fit_block(
         norm.bias.data = weights[f"{name}/{part}/layer_norm/beta"].clone()
     # queries, keys and values; then the bias of each distance
     project = [
-        teacher._linear(teacher._norm(t, f"{name}/self_attention/layer_norm"), f"{name}/self_attention/linear_0")
+        teacher._linear(
+            teacher._norm(t, f"{name}/self_attention/layer_norm"), f"{name}/self_attention/linear_0"
+        )
         for t in true
     ]
     fit = Fit(hidden, 3 * hidden)
@@ -95,7 +93,10 @@ def fit_block(
         mine = attention.enter(block.hear(o))
         wanted = logits_by_distance(p[:, :hidden], p[:, hidden : 2 * hidden], attention.left, attention.right)
         apart.append(
-            wanted - logits_by_distance(mine[:, :hidden], mine[:, hidden : 2 * hidden], attention.left, attention.right)
+            wanted
+            - logits_by_distance(
+                mine[:, :hidden], mine[:, hidden : 2 * hidden], attention.left, attention.right
+            )
         )
     bias = torch.stack(apart).nanmean(0)
     attention.distance.data = bias - bias.mean(1, keepdim=True)
@@ -109,7 +110,9 @@ def fit_block(
     own = [o + attention.leave(m) for o, m in zip(own, mixed, strict=True)]
     # the feed-forward layer: the channels that matter most, then what they add
     out = weights[f"{name}/ffn/linear_1/weight"]
-    before = [teacher._linear(teacher._norm(m, f"{name}/ffn/layer_norm"), f"{name}/ffn/linear_0") for m in middle]
+    before = [
+        teacher._linear(teacher._norm(m, f"{name}/ffn/layer_norm"), f"{name}/ffn/linear_0") for m in middle
+    ]
     spread = torch.stack([F.gelu(b).var(0) for b in before]).mean(0)
     best = (spread * out.square().sum(0)).topk(block.widen.out_features).indices
     fit = Fit(hidden, len(best))
@@ -125,27 +128,24 @@ def fit_block(
     return true, [o + block.narrow(i) for o, i in zip(own, inner, strict=True)]
 
 
-def units_of(corpus: Corpus, clips: list[dict], states: list[Tensor], n_units: int) -> list[Tensor]:
-    """What the bottleneck shall say of each clip: an earlier encoder's units, or principal components."""
-    about = corpus.folder / "units.json"
-    if about.exists():
-        known = json.loads(about.read_text())
-        rows = np.memmap(corpus.folder / "units.raw", np.float16, "r").reshape(-1, known["n_units"])
-        where = {c["file"]: o for c, o in zip(corpus.clips, known["offsets"], strict=True)}
-        return [
-            torch.from_numpy(rows[where[c["file"]][0] :][: len(s), :n_units].astype(np.float32))
-            for c, s in zip(clips, states, strict=True)
-        ]
-    every = torch.cat(states)
-    mean = every.mean(0)
-    values, vectors = torch.linalg.eigh(torch.cov((every - mean).T.double()))
-    return [((s - mean) @ vectors[:, -n_units:].float()) / values[-n_units:].float().sqrt() for s in states]
+def units_of(corpus: Corpus, clips: list[dict], frames: list[int], n_units: int) -> list[Tensor]:
+    """What the bottleneck shall say of the first frames of each clip (recipes/teacher_features.py)."""
+    about = json.loads((corpus.folder / "teacher.json").read_text())
+    rows = np.memmap(corpus.folder / "teacher.raw", np.float16, "r").reshape(-1, n_units)
+    where = {c["file"]: o[0] for c, o in zip(corpus.clips, about["offsets"], strict=True)}
+    found = [
+        torch.from_numpy(rows[where[c["file"]] :][:n].astype(np.float32))
+        for c, n in zip(clips, frames, strict=True)
+    ]
+    return [f * torch.rsqrt(f.square().mean(1, keepdim=True) + 1e-5) for f in found]
 
 
 @torch.inference_mode()
 def main() -> None:
     """Fit the student layer by layer and write it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--whisper", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -162,7 +162,10 @@ def main() -> None:
     clips = [c for s in by_source.values() for c in rng.permutation(s)[:each]]
     clips = [clips[i] for i in rng.permutation(len(clips))]
     for layer, name in ((net.enter, "conv1"), (net.halve, "conv2")):
-        layer.weight.data, layer.bias.data = teacher.weights[f"{name}/weight"], teacher.weights[f"{name}/bias"]
+        layer.weight.data, layer.bias.data = (
+            teacher.weights[f"{name}/weight"],
+            teacher.weights[f"{name}/bias"],
+        )
     true, own = [], []
     for clip in clips:
         audio = corpus.get(clip, "audio_16k", 0, SECONDS * 16000).astype(np.float32) / 32768
@@ -174,7 +177,7 @@ def main() -> None:
     for index, block in enumerate(net.blocks):
         true, own = fit_block(block, teacher, index, true, own)
         print(json.dumps({"layer": index + 1, "explained": round(explained(own, true), 3)}), flush=True)
-    wanted = units_of(corpus, clips, true, config.n_units)
+    wanted = units_of(corpus, clips, [len(t) for t in true], config.n_units)
     heard = [net.norm(o) for o in own]
     fit = Fit(teacher.width, config.n_units)
     for h, w in list(zip(heard, wanted, strict=True))[HELD:]:

