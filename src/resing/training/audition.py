@@ -181,15 +181,15 @@ class Audition:
         return Passage(source, score, float(arranged.transpose), tuple(map(asdict, report.moved)))
 
 
-def why_none(config: TrainingConfig) -> str:
+def why_none(config: TrainingConfig, steps: int, device: str) -> str:
     """Why a training has no auditions, in a sentence; empty: it has.
 
     An audition takes as long as training on COST_FRAMES frames. That is a count and no measured time, so that
     the same training is judged the same way everywhere.
     """
-    if config.device != "cpu":
+    if device != "cpu":
         return "Auditions are for trainings on the processor: the held-out error decides."
-    between = config.validate_every * config.rows * config.segment_frames
+    between = min(config.validate_every, steps) * config.rows * config.segment_frames
     if config.audition_share * between >= COST_FRAMES:
         return ""
     return (

@@ -219,7 +219,7 @@ def _add_auditions(
 ) -> None:
     """Have the weights judged by how they sing; where that is not to be, say why."""
     adapts = isinstance(task, VoiceTask) and isinstance(task.voice, VoiceNet)
-    none = why_none(task.config) if adapts else WHOLE
+    none = why_none(task.config, trainer.config.steps, trainer.device) if adapts else WHOLE
     if none or not isinstance(task, VoiceTask):
         tell(Update("train", trainer.step, trainer.config.steps, message=none))
         return
