@@ -10,10 +10,12 @@ cosine of two singers is 0.93. So the strangers' mean is taken off before vector
 
 The number, `audition`, lower is better: for each passage four faults, as RULE says, each 0 where nothing is
 lacking and 1 where scoring would call for a look; of the two figures of a fault the worse one counts; the
-number is the root of the mean square of the four means over the passages. So the largest fault weighs most,
-and no likeness makes up for a hoarse or mistuned voice. Nothing is earned beyond what is good: a tone clearer
-than the recordings' is no merit. Kinds of damage are noted and do not count: the same vocoder sings every
-time, and a detector says yes or no, which is noise between two neighbours.
+number is the root of the mean square of the four means over the passages, of which none counts for more than
+MOST. So the largest fault weighs most, but where recordings and passages are so unlike that likeness says
+little, the others still decide. Likeness moves by a hundredth from one audition to the next, far too little to
+make up for a hoarse or mistuned voice. Nothing is earned beyond what is good: a tone clearer than the
+recordings' is no merit. Kinds of damage are noted and do not count: the same vocoder sings every time, and a
+detector says yes or no, which is noise between two neighbours.
 """
 
 from dataclasses import asdict, dataclass
@@ -56,6 +58,7 @@ RULE = {
     "tone": {"hnr_db_change": (0.0, -2.5), "cpp_ratio": (1.0, 0.8)},
 }
 """Faults and the figures they are read off: where nothing is lacking, and where it is worth a look."""
+MOST = 2.0
 LEAST_APART = 0.1
 """A source that is as like the voice as its own recordings tells nothing of likeness."""
 HEARD = ("similarity", "leak_margin", *(name for read_off in RULE.values() for name in read_off))
@@ -204,7 +207,7 @@ def summary(rows: list[Row]) -> dict[str, float]:
     for name in rows[0]:
         known = [value for row in rows if (value := row[name]) is not None]
         means |= {name: float(np.mean(known))} if known else {}
-    faults = [np.mean([_fault(row, read_off) for row in rows]) for read_off in RULE.values()]
+    faults = [min(MOST, np.mean([_fault(row, read_off) for row in rows])) for read_off in RULE.values()]
     return {"audition": float(np.sqrt(np.mean(np.square(faults))))} | means
 
 
