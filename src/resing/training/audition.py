@@ -12,10 +12,10 @@ The number, `audition`, lower is better: for each passage four faults, as RULE s
 lacking and 1 where scoring would call for a look; of the two figures of a fault the worse one counts; the
 number is the root of the mean square of the four means over the passages, of which none counts for more than
 MOST. So the largest fault weighs most, but where recordings and passages are so unlike that likeness says
-little, the others still decide. Likeness moves by a hundredth from one audition to the next, far too little to
-make up for a hoarse or mistuned voice. Nothing is earned beyond what is good: a tone clearer than the
-recordings' is no merit. Kinds of damage are noted and do not count: the same vocoder sings every time, and a
-detector says yes or no, which is noise between two neighbours.
+little, the others still decide. Likeness moves by a hundredth between two auditions, far too little to make
+up for a hoarse or mistuned voice. Nothing is earned beyond what is good: a tone clearer than the recordings'
+is no merit. Kinds of damage are noted and do not count: the same vocoder sings every time, and a detector says
+yes or no, which is noise between two neighbours.
 """
 
 from dataclasses import asdict, dataclass
@@ -207,7 +207,9 @@ def summary(rows: list[Row]) -> dict[str, float]:
     for name in rows[0]:
         known = [value for row in rows if (value := row[name]) is not None]
         means |= {name: float(np.mean(known))} if known else {}
-    faults = [min(MOST, np.mean([_fault(row, read_off) for row in rows])) for read_off in RULE.values()]
+    faults = [
+        min(MOST, float(np.mean([_fault(row, read_off) for row in rows]))) for read_off in RULE.values()
+    ]
     return {"audition": float(np.sqrt(np.mean(np.square(faults))))} | means
 
 

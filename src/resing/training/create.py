@@ -225,7 +225,7 @@ def _add_auditions(
         return
     features = task.data.features
     card = card_of(request.facts, task.data.report, features, installed, {})
-    start = {name: part for name, part in task.model.named_parameters() if part.requires_grad}
+    start: dict[str, Tensor] = {n: p for n, p in task.model.named_parameters() if p.requires_grad}
     audition = Audition(learning.adapted(start, card, installed, features), task.data)
     task.audition = lambda weights: audition(learning.adapted(weights, card, installed, features))
 

@@ -61,7 +61,7 @@ def is_better(validation: dict[str, Any], best: dict[str, Any]) -> bool:
 
 def heard(history: list[dict[str, Any]], step: int) -> dict[str, float]:
     """What was heard in the audition of a step; nothing where there was none."""
-    entry = next((one for one in reversed(history) if one["step"] == step), {})
+    entry: dict[str, Any] = next((one for one in reversed(history) if one["step"] == step), {})
     names = list(entry)
     return {name: entry[name] for name in names[names.index("audition") :]} if "audition" in entry else {}
 
