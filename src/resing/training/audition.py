@@ -14,8 +14,8 @@ number is the root of the mean square of the four means over the passages, of wh
 MOST. So the largest fault weighs most, but where recordings and passages are so unlike that likeness says
 little, the others still decide. Likeness moves by a hundredth between two auditions, far too little to make
 up for a hoarse or mistuned voice. Nothing is earned beyond what is good: a tone clearer than the recordings'
-is no merit. Kinds of damage are noted and do not count: the same vocoder sings every time, and a detector says
-yes or no, which is noise between two neighbours.
+is no merit. Kinds of damage are noted and do not count: the same vocoder sings every time, and a detector
+says yes or no, which is noise between two neighbours.
 """
 
 from dataclasses import asdict, dataclass
