@@ -10,12 +10,11 @@ cosine of two singers is 0.93. So the strangers' mean is taken off before vector
 
 The number, `audition`, lower is better: for each passage four faults, as RULE says, each 0 where nothing is
 lacking and 1 where scoring would call for a look; of the two figures of a fault the worse one counts; the
-number is the root of the mean square of the four means over the passages, of which none counts for more than
-MOST. So the largest fault weighs most, but where recordings and passages are so unlike that likeness says
-little, the others still decide. Likeness moves by a hundredth between two auditions, far too little to make
-up for a hoarse or mistuned voice. Nothing is earned beyond what is good: a tone clearer than the recordings'
-is no merit. Kinds of damage are noted and do not count: the same vocoder sings every time, and a detector
-says yes or no, which is noise between two neighbours.
+number is the mean of the four over the passages. They are added and not weighed against each other: however
+little likeness a voice has, a hoarse or mistuned tone costs it as much. A tenth of likeness weighs as much as
+2.5 dB of hoarseness. Nothing is earned beyond what is good: a tone clearer than the recordings' is no merit.
+Kinds of damage are noted and do not count: the same vocoder sings every time, and a detector says yes or no,
+which is noise between two neighbours.
 """
 
 from dataclasses import asdict, dataclass
