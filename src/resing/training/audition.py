@@ -57,7 +57,6 @@ RULE = {
     "tone": {"hnr_db_change": (0.0, -2.5), "cpp_ratio": (1.0, 0.8)},
 }
 """Faults and the figures they are read off: where nothing is lacking, and where it is worth a look."""
-MOST = 2.0
 LEAST_APART = 0.1
 """A source that is as like the voice as its own recordings tells nothing of likeness."""
 HEARD = ("similarity", "leak_margin", *(name for read_off in RULE.values() for name in read_off))
@@ -206,10 +205,8 @@ def summary(rows: list[Row]) -> dict[str, float]:
     for name in rows[0]:
         known = [value for row in rows if (value := row[name]) is not None]
         means |= {name: float(np.mean(known))} if known else {}
-    faults = [
-        min(MOST, float(np.mean([_fault(row, read_off) for row in rows]))) for read_off in RULE.values()
-    ]
-    return {"audition": float(np.sqrt(np.mean(np.square(faults))))} | means
+    faults = [_fault(row, read_off) for row in rows for read_off in RULE.values()]
+    return {"audition": float(np.mean(faults))} | means
 
 
 def _fault(row: Row, read_off: dict[str, tuple[float, float]]) -> float:
