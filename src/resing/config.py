@@ -122,6 +122,7 @@ class TrainingConfig(Settings):
         batch_size: segments in a batch; auto: what a GPU's memory holds, 8 without one.
         device: auto is a GPU where there is one.
         precision: of the arithmetic; auto is bf16 on a GPU that has it, fp32 elsewhere.
+        audition_share: of the training's time that auditions may take; 0: none.
     """
 
     steps: int = 1500
@@ -137,6 +138,7 @@ class TrainingConfig(Settings):
     checkpoint_every: int = 100
     validate_every: int = 100
     patience: int = 5
+    audition_share: float = Field(default=0.1, ge=0)
     seed: int = 0
 
     @property

@@ -51,21 +51,25 @@ class Recordings:
             AudioError: one cannot be read or holds no singing.
         """
         clips = _read_some(find_recordings(folder))
-        weights = np.array([clip.active.sum() for clip in clips], dtype=np.float64)
-        seconds = float(weights.sum() / HEARING_RATE)
+        seconds = float(sum(clip.active.sum() for clip in clips) / HEARING_RATE)
         if seconds < LEAST_SECONDS:
             raise DatasetError(
                 f"{folder}: {seconds:.0f} s of singing or speech, expected at least {LEAST_SECONDS:.0f} s; "
                 "add recordings of the voice that it was not made from"
             )
-        joined = [clip.house_audio(clip.active) for clip in clips]
-        vectors = speaker_vectors(model, np.concatenate(joined))
-        density = np.average([clip.density for clip in clips], axis=0, weights=weights)
-        spectrum = clips[0].spectrum[0], density
+        found = cls.of(clips, model)
         for clip in clips:
             clip.keep()
+        return found
+
+    @classmethod
+    def of(cls, clips: list[Clip], model: AcousticModel) -> "Recordings":
+        """What some clips sound like, with the speaker encoder of a model."""
+        weights = np.array([clip.active.sum() for clip in clips], dtype=np.float64)
+        vectors = speaker_vectors(model, np.concatenate([clip.house_audio(clip.active) for clip in clips]))
+        spectrum = clips[0].spectrum[0], np.average([clip.density for clip in clips], axis=0, weights=weights)
         return cls(
-            seconds=seconds,
+            seconds=float(weights.sum() / HEARING_RATE),
             centroid=metrics.unit(vectors.mean(axis=0)),
             ceiling=metrics.leave_one_out(vectors),
             spectrum=spectrum,

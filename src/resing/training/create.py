@@ -19,6 +19,7 @@ from resing import config as settings
 from resing.config import PRESETS, FeaturesConfig, PresetName, TrainingConfig
 from resing.errors import ConfigError, DatasetError, VoiceError
 from resing.training import learning, machine, selection
+from resing.training.audition import Audition, why_none
 from resing.training.board import Board
 from resing.training.dataset import VoiceData
 from resing.training.doctor import DatasetReport
@@ -28,13 +29,14 @@ from resing.training.loop import Progress, Trainer
 from resing.training.machine import Machine
 from resing.training.prepare import ProgressCallback, Update, find_audio, prepare, read_report, save_json
 from resing.training.request import REQUEST, Request, VoiceFacts, facts_of, runs_folder
-from resing.training.task import loop_config
+from resing.training.task import VoiceNet, VoiceTask, loop_config
 from resing.voice import Installed, Voice, VoiceCard, check_name, find, user_folder
 
 RESULT, BEST = "result.json", "best.safetensors"
 BEFORE = "before.safetensors"
 """What a voice had learnt when its recordings changed: where its training goes on."""
 CHECKPOINTS = "checkpoint-*.safetensors"
+WHOLE = "There are no auditions of voices that are whole models: the held-out error decides."
 MEASURED_STEPS = 5
 """Steps after which the time left is told."""
 
@@ -155,7 +157,7 @@ def _train_request(
     data = VoiceData.load(request.dataset, installed.audio, heard, installed.encoder_id, seed, request.preset)
     _check_card(request.facts, data, installed)
     trainer, task = _open_run(run, request, data, installed, tell)
-    _train(trainer, task, request.training, tell)
+    _train(trainer, task, request, installed, tell)
     voice = _package(run, request, task, installed)
     path = request.out or user_folder() / f"{request.facts.name}.safetensors"
     voice.save(path)
@@ -187,13 +189,15 @@ def _open_run(
 
 
 def _train(
-    trainer: Trainer, task: AnyTask, training: TrainingConfig, tell: Callable[[Update], object]
+    trainer: Trainer, task: AnyTask, request: Request, installed: Installed, tell: Callable[[Update], object]
 ) -> None:
     """Run the loop to its end or to the plateau, keeping the best weights beside the checkpoints."""
+    training = request.training
     if trainer.step >= trainer.config.steps:
         return
     if trainer.step and selection.judge(selection.read_history(trainer.folder), training.patience).stop:
         return
+    _add_auditions(trainer, task, request, installed, tell)
     follow = _Follower(trainer, training, tell)
     with Board(trainer, task) as board:
 
@@ -210,6 +214,22 @@ def _train(
             ) from error
 
 
+def _add_auditions(
+    trainer: Trainer, task: AnyTask, request: Request, installed: Installed, tell: Callable[[Update], object]
+) -> None:
+    """Have the weights judged by how they sing; where that is not to be, say why."""
+    adapts = isinstance(task, VoiceTask) and isinstance(task.voice, VoiceNet)
+    none = why_none(task.config, trainer.config.steps, trainer.device) if adapts else WHOLE
+    if none or not isinstance(task, VoiceTask):
+        tell(Update("train", trainer.step, trainer.config.steps, message=none))
+        return
+    features = task.data.features
+    card = card_of(request.facts, task.data.report, features, installed, {})
+    start: dict[str, Tensor] = {n: p for n, p in task.model.named_parameters() if p.requires_grad}
+    audition = Audition(learning.adapted(start, card, installed, features), task.data)
+    task.audition = lambda weights: audition(learning.adapted(weights, card, installed, features))
+
+
 class _Follower:
     """Keeps the best weights, tells the caller how it goes, and says when to stop."""
 
@@ -217,7 +237,7 @@ class _Follower:
         self.trainer, self.training, self.tell = trainer, training, tell
         self.first, self.began, self.before = trainer.step, time.monotonic(), trainer.metadata["seconds"]
         best = trainer.folder / BEST
-        self.best_score = checkpoint.read_metadata(best)["score"] if best.exists() else float("inf")
+        self.best = checkpoint.read_metadata(best) if best.exists() else {}
 
     def __call__(self, told: Progress) -> bool:
         done = told.step - self.first
@@ -233,12 +253,12 @@ class _Follower:
 
     def _judge(self, told: Progress) -> bool:
         assert told.validation is not None
-        run, score = self.trainer.folder, told.validation["score"]
-        if score < self.best_score:
-            self.best_score = score
-            about = {"step": told.step, "score": score, **self.trainer.metadata}
-            checkpoint.save(run / BEST, self.trainer.ema, about)
-        return selection.judge(selection.read_history(run), self.training.patience).stop
+        run, history = self.trainer.folder, selection.read_history(self.trainer.folder)
+        if selection.is_better(told.validation, self.best):
+            known = {name: told.validation[name] for name in selection.DECIDING if name in told.validation}
+            self.best = {"step": told.step, **known, **self.trainer.metadata}
+            checkpoint.save(run / BEST, self.trainer.ema, self.best)
+        return selection.judge(history, self.training.patience).stop
 
 
 def _package(run: Path, request: Request, task: AnyTask, installed: Installed) -> Voice:
@@ -253,6 +273,7 @@ def _package(run: Path, request: Request, task: AnyTask, installed: Installed) -
         "best_step": best["step"],
         "seconds": _newest_metadata(run).get("seconds", 0.0),
         "held_out_score": best["score"],
+        "audition": {name: round(value, 4) for name, value in selection.heard(history, best["step"]).items()},
         "held_out_pieces": len(data.held),
         "settings": training.model_dump(),
         "summary": selection.explain(history, best, steps, training.patience, report),

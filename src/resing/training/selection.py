@@ -1,8 +1,9 @@
 """Which weights to keep, when to stop, and what would help most: decided by score, not by ear at midnight.
 
-The rule: every `validate_every` steps the averaged (EMA) weights are scored on the held-out pieces. The
-weights with the lowest score so far are kept. Training stops after its last step, or as soon as `patience`
-scores in a row are no better, by LEAST_GAIN at least, than the best one before them.
+The rule: every `validate_every` steps the averaged (EMA) weights are scored: in an audition (audition.py), or
+where there is none by their error on the held-out pieces. The weights with the lowest score so far are kept.
+Training stops after its last step, or as soon as `patience` scores in a row are no better, by LEAST_GAIN at
+least, than the best one before them.
 """
 
 import json
@@ -15,6 +16,9 @@ from resing.training.doctor import NARROW_HZ, NOISY_DB, DatasetReport, note_name
 
 LEAST_GAIN = 0.002
 """Share by which a score must be lower than the best before it to count as progress."""
+
+DECIDING = ("audition", "score")
+"""What a validation is judged by: the first of these that it holds."""
 
 ENOUGH_MINUTES = 10.0
 ENOUGH_HIGH_MINUTES = 1.0
@@ -44,17 +48,36 @@ def read_history(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def deciding(validation: dict[str, Any]) -> str:
+    """The name of the figure that a validation is judged by."""
+    return next(name for name in DECIDING if name in validation)
+
+
+def is_better(validation: dict[str, Any], best: dict[str, Any]) -> bool:
+    """Whether weights sing better than the best before; those judged by something else are not comparable."""
+    name = deciding(validation)
+    return bool(validation[name] < best.get(name, float("inf")))
+
+
+def heard(history: list[dict[str, Any]], step: int) -> dict[str, float]:
+    """What was heard in the audition of a step; nothing where there was none."""
+    entry: dict[str, Any] = next((one for one in reversed(history) if one["step"] == step), {})
+    names = list(entry)
+    return {name: entry[name] for name in names[names.index("audition") :]} if "audition" in entry else {}
+
+
 def judge(history: list[dict[str, Any]], patience: int) -> Verdict:
     """The rule above, applied to a run's validations.
 
     Args:
-        history: with `step` and `score`.
+        history: with `step` and `score`, and `audition` where there was one.
         patience: scores without progress after which to stop.
     """
+    name = deciding(history[-1]) if history else ""
     mark, stale = float("inf"), 0
-    for entry in history:
-        progress = mark == float("inf") or entry["score"] < mark * (1 - LEAST_GAIN)
-        mark, stale = (entry["score"], 0) if progress else (mark, stale + 1)
+    for value in (entry[name] for entry in history if name in entry):
+        progress = mark == float("inf") or value < mark * (1 - LEAST_GAIN)
+        mark, stale = (value, 0) if progress else (mark, stale + 1)
     return Verdict(stale, bool(history) and stale >= patience)
 
 
@@ -75,9 +98,9 @@ def explain(
         why = f"Training ended after its {steps} steps"
     else:
         why = f"Training stopped at step {last} of {steps}: {verdict.stale} scores in a row brought nothing"
-    kept = (
-        f"the weights of step {best['step']} are kept, their held-out score {best['score']:.3f} is the lowest"
-    )
+    name = deciding(best)
+    what = "their held-out score" if name == "score" else "what is amiss in their audition,"
+    kept = f"the weights of step {best['step']} are kept, {what} {best[name]:.3f} is the lowest"
     return f"{why}; {kept}. {advice(report)}"
 
 

@@ -1,5 +1,7 @@
 """What a voice learns: adapters on the base model and its own vector, and how that is scored."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -65,9 +67,13 @@ class VoiceTask:
         data: the voice's recordings.
         model_config: what the denoiser predicts.
         config: batches and segments.
+
+    Attributes:
+        audition: judges what learns by how it sings; None: only the held-out error is known.
     """
 
     model: nn.Module
+    audition: Callable[[dict[str, Tensor]], dict[str, float]] | None = None
 
     def __init__(
         self, model: VoiceNet | OwnNet, data: VoiceData, model_config: ModelConfig, config: TrainingConfig
@@ -85,10 +91,13 @@ class VoiceTask:
         return self._loss(self.voice, batch, random)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """The same errors on the held-out segments with the same noise every time."""
+        """The same errors on the held-out segments with the same noise every time, and of an audition."""
         assert isinstance(model, VoiceNet | OwnNet)
         loss, figures = self._loss(model, self.held, Randomness.at(self.config.seed, HELD_OUT_NOISE))
-        return {"score": float(loss), **figures}
+        found = {"score": float(loss), **figures}
+        if self.audition:
+            found |= self.audition({n: p for n, p in model.named_parameters() if p.requires_grad})
+        return found
 
     @torch.no_grad()
     def predict(self, piece: AcousticBatch) -> Tensor:
