@@ -121,6 +121,8 @@ def test_auditions_decide_where_there_are_any():
     assert not selection.is_better(history[2], history[1])
     assert selection.heard(history, 3) == {"audition": 0.4, "coverage": 0.9}
     assert selection.heard(history, 1) == {} == selection.heard([], 1)
+    assert selection.in_words(history[0]) == f"held-out error {history[0]['score']:.4f}"
+    assert selection.in_words(history[2]).startswith("amiss in its audition 0.400, held-out error 0.")
     text = selection.explain(history, history[1], 3, 5, REPORT)
     assert "the weights of step 2 are kept, what is amiss in their audition, 0.300 is the lowest" in text
 

@@ -205,6 +205,7 @@ def _changes(settings: list[str] | None) -> dict[str, str]:
 
 def follow(bars: Progress) -> "Callable[[Update], None]":
     """A callback for `prepare` and the trainings that shows what it is told."""
+    from resing.training.selection import in_words
 
     def told(update: "Update") -> None:
         file = update.stage in ("separate", "prepare")
@@ -214,7 +215,7 @@ def follow(bars: Progress) -> "Callable[[Update], None]":
         remark = update.message if file else f"loss {loss:.3f}" if loss is not None else ""
         bars.report(update.stage, update.done, update.total, update.seconds_left, remark)
         if update.validation and "score" in update.validation:
-            bars.say(f"step {update.done}: held-out error {update.validation['score']:.4f}")
+            bars.say(f"step {update.done}: {in_words(update.validation)}")
 
     return told
 

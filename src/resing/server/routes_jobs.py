@@ -105,7 +105,7 @@ def result(job: JobId, request: Request, store: Keys) -> schema.Result:
 
 @router.get("/{job}/curve", dependencies=[secret])
 def curve(job: JobId, store: Keys) -> dict[str, list[dict[str, float]]]:
-    """Losses and held-out errors of a training so far."""
+    """Losses of a training so far, and what its validations found."""
     entry = store.job(job)
     if entry.kind != "voice":
         raise StateError("only the making of a voice has curves")

@@ -18,6 +18,7 @@ from resing.training.doctor import note_name
 from resing.training.leads import leads_of
 from resing.training.prepare import Update, prepare
 from resing.training.request import runs_folder
+from resing.training.selection import in_words
 from resing.voice import find
 
 BEST = "best.flac"
@@ -63,7 +64,7 @@ def create_voice(task: Task) -> dict[str, Any]:
         if update.message:
             task.note(update.message.replace(str(run.parent), ""))
         if update.validation and "score" in update.validation:
-            task.note(f"Step {update.done}: held-out error {update.validation['score']:.4f}.")
+            task.note(f"Step {update.done}: {in_words(update.validation)}.")
             best.listen()
         figures = update.figures | {"step": float(update.done), "steps": float(update.total)} | best.figures
         task.tell(

@@ -53,6 +53,12 @@ def deciding(validation: dict[str, Any]) -> str:
     return next(name for name in DECIDING if name in validation)
 
 
+def in_words(validation: dict[str, Any]) -> str:
+    """What a validation found, the figure that decides first."""
+    error = f"held-out error {validation['score']:.4f}"
+    return f"amiss in its audition {validation['audition']:.3f}, {error}" if "audition" in validation else error
+
+
 def is_better(validation: dict[str, Any], best: dict[str, Any]) -> bool:
     """Whether weights sing better than the best before; those judged by something else are not comparable."""
     name = deciding(validation)

@@ -114,7 +114,7 @@ function soFar(where, job) {
 }
 
 async function watch(id) {
-  const meter = bar(() => api.call("POST", `/jobs/${id}/cancel`)), canvas = h("canvas", { className: "tall", role: "img", ariaLabel: "Loss and held-out error so far" }), log = h("pre", { ariaLabel: "Log" });
+  const meter = bar(() => api.call("POST", `/jobs/${id}/cancel`)), canvas = h("canvas", { className: "tall", role: "img", ariaLabel: "Loss so far, and what the weights are judged by" }), log = h("pre", { ariaLabel: "Log" });
   const sound = h("div", { id: "best" }), title = h("h2"), hint = h("p", { className: "soft" }, "You may close this page; the work goes on as long as the server runs, and after a restart from where it was.");
   place.work.replaceChildren(h("div", { className: "card", id: "making" }, title, meter.element, canvas, sound, h("details", { open: true }, h("summary", {}, "Log"), log), hint));
   let last = 0;

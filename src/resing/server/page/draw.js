@@ -151,10 +151,11 @@ export function melody(canvas, curves, transpose, seconds, phrases = []) {
   }
 }
 
-// Losses and held-out errors of a training by step.
+// Losses of a training by step, and what its weights are judged by.
 export function training(canvas, told, steps) {
   const [pen, width, height] = paper(canvas), x = (step) => 30 + (step / Math.max(1, steps)) * (width - 36);
-  const lines = [[told.losses.map((one) => [one.step, one.loss]), "--soft", "loss"], [told.validation.map((one) => [one.step, one.score]), "--accent", "held-out error"]];
+  const [judged, words] = told.validation.some((one) => "audition" in one) ? ["audition", "amiss in auditions"] : ["score", "held-out error"];
+  const lines = [[told.losses.map((one) => [one.step, one.loss]), "--soft", "loss"], [told.validation.map((one) => [one.step, one[judged]]), "--accent", words]];
   lines.forEach(([points, name, text], number) => {
     const values = points.map(([, value]) => value).filter(Number.isFinite);
     pen.fillStyle = colour(name);
