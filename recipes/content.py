@@ -38,7 +38,7 @@ SPLICED = 0.6
 """Share of pieces of which a stretch is of another piece."""
 HISS_BANDS = 8
 SILENT = float(np.log10(FLOOR)) / 4 + 1
-PHONE_WEIGHT = 0.5
+NOISE = 0.3
 ENOUGH_ROWS = 500
 """Rows of 20 ms after which a speaker's mean counts half."""
 
@@ -57,32 +57,35 @@ class Batch:
 class Student(nn.Module):
     """The encoder with the head that only training needs."""
 
-    def __init__(self, config: ContentConfig, phones: int, noise: float) -> None:
+    def __init__(self, config: ContentConfig, phones: int) -> None:
         super().__init__()
-        self.net, self.noise = build(config), noise
+        self.net = build(config)
         self.phones = nn.Linear(config.n_units, phones)
 
 
 class ContentTask:
     """Perturbed pieces in, the clean audio's content out."""
 
+    sung, spliced, phone_weight, pair_weight = SUNG, SPLICED, 0.5, 0.5
+
     def __init__(
         self, corpus: Corpus, config: ContentConfig, batch_size: int, pairs: int, units: int
     ) -> None:
         self.corpus, self.batch_size, self.pairs, self.units = corpus, batch_size, pairs, units
         about = json.loads((corpus.folder / "teacher.json").read_text())
-        self.teacher = np.memmap(corpus.folder / "teacher.raw", np.float16, "r").reshape(-1, config.n_units)
+        self.teacher = np.memmap(corpus.folder / "teacher.raw", np.float16, "r").reshape(-1, about["size"])
+        self.teacher = self.teacher[:, : config.n_units]
         for clip, where in zip(corpus.clips, about["offsets"], strict=True):
             clip["teacher"] = where
         self.speaker_mean = self._speaker_means()
         phones = json.loads((corpus.folder / "phones.json").read_text())
         self.phones = np.memmap(corpus.folder / "phones.raw", np.int8, "r")
-        self.copies, self.sung = Twins(corpus, "copies"), Sung(corpus)
+        self.copies, self.songs = Twins(corpus, "copies"), Sung(corpus)
         clips, self.held = corpus.split([c for c in corpus.clips if c["audio_16k"][1] >= 8000])
         self.copied = [c for c in clips if c in self.copies]
         self.by_source: dict[str, list[dict]] = {s: [c for c in clips if c["source"] == s] for s in SHARES}
         self.phrases = phrases_of(clips)
-        self.model = Student(config, len(phones["names"]), noise=0.3)
+        self.model = Student(config, len(phones["names"]))
         self.held_batch = self._held_batch()
 
     def batch(self, random: Randomness) -> Batch:
@@ -92,24 +95,32 @@ class ContentTask:
         for _ in range(self.batch_size - 2 * self.pairs):
             source = rng.choice(list(SHARES), p=np.array(list(SHARES.values())) / sum(SHARES.values()))
             clip = self.by_source[source][rng.integers(len(self.by_source[source]))]
-            if clip in self.sung and rng.random() < SUNG:
+            if clip in self.songs and rng.random() < self.sung:
                 heard = "sung"
             else:
                 heard = "copied" if clip in self.copies and rng.random() < COPIED else "itself"
             pieces.append(self._piece(clip, rng, *self._where(clip, rng, heard), heard))
-        pieces = spliced(pieces, rng)
+        pieces = spliced(pieces, rng, self.spliced)
         for _ in range(self.pairs):
             pieces += self._copy_pair(rng) if self.copied and rng.random() < 0.5 else self._sung_pair(rng)
         return self._collate(pieces, self.pairs)
 
+    def narrow(self, units: Tensor) -> Tensor:
+        """What the bottleneck lets through of units (B, U, C): all; their width and norm are what is narrow."""
+        return units
+
+    def hear(self, audio: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """What the student hears of a piece (N,) in training, (80, 2 U)."""
+        return perturbed_mel(audio, rng)
+
     def loss(self, batch: Batch, random: Randomness) -> tuple[Tensor, dict[str, float]]:
         """Teacher regression, phone cross-entropy and agreement of the pairs."""
-        return self._loss(self.model, batch, random.torch, self.model.noise)
+        return self._loss(self.model, batch, random.torch)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """The same figures on held-out clips, unperturbed, and the share of frames whose phone is right."""
         assert isinstance(model, Student)
-        loss, figures = self._loss(model, self.held_batch, torch.Generator().manual_seed(1), model.noise)
+        loss, figures = self._loss(model, self.held_batch, torch.Generator().manual_seed(1))
         units = model.net(self.held_batch.mel).transpose(1, 2)
         right = (model.phones(units).argmax(-1) == self.held_batch.phones).float()
         known, sung = self.held_batch.phones >= 0, (self.held_batch.weight < 1)[:, None]
@@ -120,11 +131,9 @@ class ContentTask:
             "phone_accuracy_others": float(right[known & ~sung].mean()),
         }
 
-    def _loss(
-        self, model: Student, batch: Batch, noise: torch.Generator, sigma: float
-    ) -> tuple[Tensor, dict[str, float]]:
-        units = model.net(batch.mel).transpose(1, 2)  # (B, U, C)
-        heard = units + sigma * torch.randn(units.shape, generator=noise)
+    def _loss(self, model: Student, batch: Batch, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        units = self.narrow(model.net(batch.mel).transpose(1, 2))  # (B, U, C)
+        heard = units + NOISE * torch.randn(units.shape, generator=noise)
         error = (units - batch.teacher).square()
         teacher = (error.mean(-1) * batch.weight[:, None]).sum() / (batch.weight.sum() * error.shape[1])
         logits = model.phones(heard).float()
@@ -134,7 +143,7 @@ class ContentTask:
         phones = wrong / (batch.phones >= 0).sum().clamp(min=1)
         pairs = units[len(units) - 2 * batch.pairs :]
         apart = (pairs[0::2] - pairs[1::2]).square().mean()
-        loss = teacher + PHONE_WEIGHT * phones + 0.5 * apart
+        loss = teacher + self.phone_weight * phones + self.pair_weight * apart
         return loss, {
             "teacher": float(teacher.detach()),
             "phones": float(phones.detach()),
@@ -157,12 +166,12 @@ class ContentTask:
     def _where(self, clip: dict, rng: np.random.Generator, heard: str = "itself") -> tuple[int, float]:
         ratio = float(np.exp(rng.uniform(np.log(0.75), np.log(1.4)))) if rng.random() < 0.6 else 1.0
         need = int(np.ceil(self.units * ratio)) + 2
-        total = len(self.sung.at(clip)) if heard == "sung" else clip["teacher"][1]
+        total = len(self.songs.at(clip)) if heard == "sung" else clip["teacher"][1]
         return int(rng.integers(0, max(1, total - need))), ratio
 
     def _audio(self, clip: dict, start: int, need: int, heard: str) -> np.ndarray:
         where = start * UNIT_HOP, need * UNIT_HOP
-        twins = {"sung": self.sung, "copied": self.copies}.get(heard)
+        twins = {"sung": self.songs, "copied": self.copies}.get(heard)
         rows = twins.get(clip, *where) if twins else self.corpus.get(clip, "audio_16k", *where)
         return rows.astype(np.float32) / 32768
 
@@ -173,7 +182,7 @@ class ContentTask:
         times = start + np.arange(self.units) * ratio
         offset, total = clip["teacher"]
         if heard == "sung":
-            at = self.sung.at(clip)
+            at = self.songs.at(clip)
             over, position = times >= len(at), np.interp(times, np.arange(len(at)), at)
         else:
             over, position = times >= total, times
@@ -191,7 +200,7 @@ class ContentTask:
             audio = soxr.resample(audio, ratio * 16000, 16000)
         audio = audio[: self.units * UNIT_HOP]
         audio = np.pad(audio, (0, self.units * UNIT_HOP - len(audio)))
-        mel = perturbed_mel(audio, rng) if rng is not None else content_mel(torch.from_numpy(audio)[None])[0]
+        mel = content_mel(torch.from_numpy(audio)[None])[0] if rng is None else self.hear(audio, rng)
         weight = 0.5 if clip["source"] == "kokoro_sung" else 1.0
         return {
             "mel": mel,
@@ -212,7 +221,7 @@ class ContentTask:
         return self._collate(pieces, (len(pieces) - singles) // 2)
 
     def _speaker_means(self) -> dict[str, np.ndarray]:
-        """Who says it: mean teacher row of each speaker less that of all, drawn to zero where there are few."""
+        """Who says it: each speaker's mean teacher row less that of all, near zero where there are few."""
         totals: dict[str, np.ndarray] = {}
         counts: dict[str, int] = {}
         for clip in self.corpus.clips:
@@ -224,11 +233,11 @@ class ContentTask:
         return {s: (total - every * counts[s]) / (counts[s] + ENOUGH_ROWS) for s, total in totals.items()}
 
 
-def spliced(pieces: list[dict], rng: np.random.Generator) -> list[dict]:
-    """The pieces, many with .3 to 1.5 s of another one in the middle."""
+def spliced(pieces: list[dict], rng: np.random.Generator, share: float) -> list[dict]:
+    """The pieces, a share of them with .3 to 1.5 s of another one in the middle."""
     found = []
     for piece in pieces:
-        if rng.random() < SPLICED:
+        if rng.random() < share:
             other, length = pieces[rng.integers(len(pieces))], int(rng.integers(16, 75))
             first = int(rng.integers(0, max(1, len(piece["phones"]) - length)))
             inside = torch.zeros(len(piece["phones"]), dtype=torch.bool)

@@ -49,7 +49,8 @@ def main() -> None:
             file.write(rows.half().numpy().tobytes())
             offsets.append([position, len(rows)])
             position += len(rows)
-    (options.corpus / "teacher.json").write_text(json.dumps({"offsets": offsets, "layer": LAYER}))
+    about = {"offsets": offsets, "size": rows.shape[1], "layer": LAYER}
+    (options.corpus / "teacher.json").write_text(json.dumps(about))
     print(json.dumps({"frames": position, "seconds": round(time.monotonic() - began)}))
 
 
