@@ -106,7 +106,7 @@ class ContentTask:
         return self._collate(pieces, self.pairs)
 
     def narrow(self, units: Tensor) -> Tensor:
-        """What the bottleneck lets through of units (B, U, C): all; their width and norm are what is narrow."""
+        """What the bottleneck lets through of units (B, U, C): all: they are few and of one norm."""
         return units
 
     def hear(self, audio: np.ndarray, rng: np.random.Generator) -> Tensor:

@@ -22,6 +22,8 @@ class LocalAttention(nn.Module):
         right: frames heard after it.
     """
 
+    apart: Tensor
+
     def __init__(self, hidden: int, left: int, right: int) -> None:
         super().__init__()
         self.heads, self.left, self.right = max(1, hidden // HEAD), left, right
