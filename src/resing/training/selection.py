@@ -55,8 +55,8 @@ def deciding(validation: dict[str, Any]) -> str:
 
 def in_words(validation: dict[str, Any]) -> str:
     """What a validation found, the figure that decides first."""
-    error = f"held-out error {validation['score']:.4f}"
-    return f"amiss in its audition {validation['audition']:.3f}, {error}" if "audition" in validation else error
+    audition = f"amiss in its audition {validation['audition']:.3f}, " if "audition" in validation else ""
+    return f"{audition}held-out error {validation['score']:.4f}"
 
 
 def is_better(validation: dict[str, Any], best: dict[str, Any]) -> bool:
