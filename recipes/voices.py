@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=list(VOICES))
     parser.add_argument("--minutes", type=float, default=12.0)
-    parser.add_argument("--steps", type=int, default=TrainingConfig().steps)
+    parser.add_argument("--steps", type=int, default=280, help="the base knows these voices: few are enough")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -105,7 +105,7 @@ def main() -> None:
         gather(options.data, facts, folder / "recordings", options.minutes)
         prepare(folder / "recordings", folder / "dataset", progress=tell)
         card = VoiceFacts(name=name, **{k: v for k, v in facts.items() if k not in ("sources", "without")})
-        training = TrainingConfig(steps=options.steps)
+        training = TrainingConfig(steps=options.steps, steps_at_least=options.steps, validate_every=70)
         train_voice(
             folder / "dataset",
             folder / "run",

@@ -5,7 +5,7 @@ import torch
 
 from resing.config import AudioConfig, ModelConfig
 from resing.nets.adapter import adapter_tensors, add_adapters, merge_adapters
-from resing.nets.content import ContentNet
+from resing.nets.content import BLOCK, DENSE, ContentNet, LocalAttention
 from resing.nets.convnext import ConvNeXtBlock, DepthwiseConv
 from resing.synthesis.acoustic import build
 
@@ -66,3 +66,20 @@ def test_adapters_start_as_nothing_train_alone_and_merge_to_the_same() -> None:
     merge_adapters(net)
     assert not adapter_tensors(net)
     torch.testing.assert_close(net.decode(score, net.voice(speaker)), changed)
+
+
+@pytest.mark.parametrize("frames", [2 * BLOCK + 7, DENSE + BLOCK + 7])
+def test_local_attention_is_attention_with_a_band_and_a_bias_for_distance(frames: int) -> None:
+    torch.manual_seed(0)
+    attention = LocalAttention(hidden=128, left=5, right=2)
+    torch.nn.init.normal_(attention.distance)
+    x = torch.randn(2, frames, 128)
+    query, key, value = (
+        part.view(2, frames, 2, 64).transpose(1, 2) for part in attention.enter(x).chunk(3, -1)
+    )
+    apart = torch.arange(frames) - torch.arange(frames)[:, None]
+    band = torch.where(
+        (apart >= -5) & (apart <= 2), attention.distance[:, (apart + 5).clamp(0, 7)], float("-inf")
+    )
+    mixed = ((query @ key.mT / 8.0 + band).softmax(-1) @ value).transpose(1, 2).reshape(2, frames, 128)
+    torch.testing.assert_close(attention(x), attention.leave(mixed))

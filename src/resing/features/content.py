@@ -23,10 +23,11 @@ EMBEDDED = Path(__file__).parent.parent / "weights" / "content.safetensors"
 SAMPLE_RATE = 16000
 UNIT_HOP = 320
 N_MELS = 80
-N_FFT = 512
+N_FFT = 400
 MEL_HOP = UNIT_HOP // 2
-CHUNK_UNITS = 1000
-LOW_BANDS, HIGH_BANDS = 22, 40
+CHUNK_UNITS = 960
+FLOOR = 3e-7
+LOW_BANDS, HIGH_BANDS = 24, 40
 """Mel bands below 900 Hz, and from 1.7 kHz on, whose energies are weighed to tell hiss from voice."""
 HISS_BELS, HISS_SLOPE = 0.05, 6.0
 """The high band over the low one at which a sound counts half as hiss, in bels, and how sharply."""
@@ -36,32 +37,33 @@ HISS_BELS, HISS_SLOPE = 0.05, 6.0
 class ContentConfig:
     """Shape of the content network, and in how many bands the colour of hiss is told beside its units."""
 
-    hidden: int = 288
-    layers: int = 10
+    hidden: int = 512
+    layers: int = 4
     n_units: int = 64
-    left: int = 5
-    right: int = 3
+    left: int = 32
+    right: int = 16
     hiss_bands: int = 0
 
 
 def content_mel(audio: Tensor, warp: float = 1.0) -> Tensor:
-    """The encoder's input: standardised log-mel at 100 frames/s.
+    """The encoder's input: Whisper's log-mel at 100 frames/s, with a fixed floor.
 
     Args:
         audio: mono samples at 16 kHz, (B, N).
         warp: factor on the frequencies of the filters; moves the formants (an augmentation).
 
     Returns:
-        (B, 80, 2 * ceil(N / 320)).
+        (B, 80, 2 * ceil(N / 320)); 0.25 more is ten times the power.
     """
     units = -(-audio.shape[-1] // UNIT_HOP)
-    pad = (N_FFT - MEL_HOP) // 2
-    audio = F.pad(audio, (pad, pad + units * UNIT_HOP - audio.shape[-1]))
+    pad = N_FFT // 2
+    audio = F.pad(audio, (pad, N_FFT - MEL_HOP - pad + units * UNIT_HOP - audio.shape[-1]))
     spectrum = torch.stft(
         audio, N_FFT, MEL_HOP, N_FFT, hann_window(N_FFT).to(audio), center=False, return_complex=True
     )
-    filters = mel_filterbank(SAMPLE_RATE, N_FFT, N_MELS, 40.0 * warp, min(7600.0 * warp, SAMPLE_RATE / 2))
-    return (torch.log(filters.to(audio) @ spectrum.abs() + 1e-4) + 4.0) / 2.0
+    filters = mel_filterbank(SAMPLE_RATE, N_FFT, N_MELS, 0.0, min(8000.0 * warp, SAMPLE_RATE / 2))
+    power = filters.to(audio) @ spectrum.abs().square()
+    return power.clamp(min=FLOOR).log10() / 4.0 + 1.0
 
 
 def hiss(mel: Tensor, bands: int) -> Tensor:
@@ -72,15 +74,15 @@ def hiss(mel: Tensor, bands: int) -> Tensor:
         bands: how many of equal width in mel; 80 is a multiple of it.
 
     Returns:
-        Level of each band over the mean of all, on the scale of `content_mel`, times the share of hiss,
+        Level of each band over the mean of all, on twice the scale of `content_mel`, times the share of hiss,
         (B, bands, U).
     """
     batch, size, frames = mel.shape
     paired = mel.reshape(batch, size, frames // 2, 2)
-    energy = (2.0 * (2.0 * paired - 4.0)).exp().mean(-1)
+    energy = (10.0 ** (4.0 * paired - 4.0)).mean(-1)
     low, high = energy[:, :LOW_BANDS].sum(1), energy[:, HIGH_BANDS:].sum(1)
     share = torch.sigmoid(HISS_SLOPE * (torch.log10((high + 1e-6) / (low + 1e-6)) - HISS_BELS))
-    colour = paired.mean(-1).reshape(batch, bands, size // bands, -1).mean(2)
+    colour = 2.0 * paired.mean(-1).reshape(batch, bands, size // bands, -1).mean(2)
     return (colour - colour.mean(1, keepdim=True)) * share.unsqueeze(1)
 
 
