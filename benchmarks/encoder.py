@@ -1,8 +1,9 @@
 """What content units say, and what they should not: probes on recordings that no encoder was trained on.
 
-    python benchmarks/encoder.py --data ../shared/data [--encoder NAME=FILE] [--whisper FOLDER] [--layer 4]
+    python benchmarks/encoder.py --data ../shared/data [--encoder NAME=FILE] [--whisper FOLDER] [--layer 4 6]
 
-Prints a Markdown table, a column an encoder; by default the one that ships, with --whisper also its teacher.
+Prints a Markdown table, a column an encoder; by default the one that ships, with --whisper also its teacher,
+a column a layer.
 Words: a linear probe of phones, fitted to training clips, on held-out voices; sentences found again in
 another speaker's mouth, by dynamic time warping. Speaker: who is heard in mean units. Pitch: log-f0 by linear
 regression. Cosines are of units without their mean, whitened on training clips (ZCA).
@@ -267,9 +268,10 @@ def encoders(options: argparse.Namespace) -> dict[str, Encode]:
         from whisper_teacher import WhisperEncoder
 
         teacher = WhisperEncoder.load(options.whisper)
-        found[f"teacher, layer {options.layer}"] = torch.inference_mode()(
-            lambda audio: teacher.layer(audio, options.layer).numpy()
-        )
+        for layer in options.layer:
+            found[f"teacher, layer {layer}"] = torch.inference_mode()(
+                lambda audio, layer=layer: teacher.layer(audio, layer).numpy()
+            )
     return found
 
 
@@ -281,7 +283,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--encoder", action="append", default=[], help="NAME=FILE of another encoder")
     parser.add_argument("--whisper", type=Path, help="folder of the teacher")
-    parser.add_argument("--layer", type=int, default=4)
+    parser.add_argument("--layer", type=int, nargs="+", default=[4])
     options = parser.parse_args()
     torch.set_num_threads(1)
     data, columns = Data(options.data), dict[str, dict[str, float]]()

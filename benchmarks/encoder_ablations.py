@@ -66,7 +66,9 @@ def trained(name: str, options: argparse.Namespace) -> Trainer:
         Corpus(options.corpus), config, options.batch_size, options.pairs, options.units
     )
     task.model.net.load_state_dict(narrowed(checkpoint.load(options.start)[0], config.n_units))
-    loop = LoopConfig(steps=options.steps, learning_rate=2e-4, precision="fp32", checkpoint_every=50)
+    loop = LoopConfig(
+        steps=options.steps, learning_rate=2e-4, precision=options.precision, checkpoint_every=50
+    )
     trainer = Trainer(task, options.runs / name.replace(" ", "_"), loop)
     trainer.run(None)
     return trainer
@@ -99,6 +101,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     for name, default in {"steps": 200, "batch-size": 10, "pairs": 2, "units": 150}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()

@@ -80,14 +80,15 @@ def separated(data: Path, out: Path) -> str:
     return str(place.relative_to(out / "leads"))
 
 
-def convert(converter: Converter, data: Path, file: str, out: Path, transpose: float | None = None) -> dict:
-    """A judge's row of a manifest's file sung by a voice, in the automatic key or a given one."""
-    name = converter.voice.card.name
+def convert(
+    converter: Converter, data: Path, file: str, out: Path, options: ConvertOptions | None = None
+) -> dict:
+    """A judge's row of a manifest's file sung by a voice, by default in the automatic key."""
+    name, options = converter.voice.card.name, options or ConvertOptions()
     source, output = data / file, out / name / (file.replace("/", "_").rsplit(".", 1)[0] + ".flac")
-    if transpose is not None:
+    if options.transpose != "auto":
         output = output.with_name(f"as_{name}_{output.name}")
     output.parent.mkdir(parents=True, exist_ok=True)
-    options = ConvertOptions() if transpose is None else ConvertOptions(transpose=transpose)
     record = converter.convert(source, output, options)
     return {
         "source": str(source.resolve()),
@@ -102,7 +103,7 @@ def convert(converter: Converter, data: Path, file: str, out: Path, transpose: f
 
 def parallel_row(converter: Converter, data: Path, found: Parallel, out: Path) -> dict:
     """Row of a phrase that the voice itself sang, in the key in which it did; see parallels.py."""
-    row = convert(converter, data, found.source, out, found.transpose)
+    row = convert(converter, data, found.source, out, ConvertOptions(transpose=found.transpose))
     return row | {"pair": PARALLEL, "own": found.own, "others": found.others}
 
 

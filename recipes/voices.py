@@ -1,6 +1,9 @@
 """Make the voices that ship, from the training recordings of the shared data, as a user would make one.
 
-python recipes/voices.py --data ../shared/data --work WORK --out src/resing/weights/voices [--only kumi]
+    python recipes/voices.py --data ../shared/data --work WORK --out src/resing/weights/voices [--only kumi]
+    python recipes/voices.py --samples docs/samples
+
+The second lets those that ship sing some bars of the demo song into a folder.
 """
 
 import argparse
@@ -10,10 +13,13 @@ from pathlib import Path
 
 import torch
 
-from resing.config import TrainingConfig
+from resing import convert
+from resing.config import ConvertOptions, TrainingConfig
+from resing.demo import LEAD
 from resing.training.create import train_voice
 from resing.training.prepare import Update, prepare
 from resing.training.request import VoiceFacts
+from resing.voice import SHIPPED, Voice
 
 SYNTHETIC = {
     "kind": "synthetic singing",
@@ -88,18 +94,35 @@ def tell(update: Update) -> None:
         print(update.stage, update.done, update.total, update.message, update.validation or "", flush=True)
 
 
+def sing_samples(folder: Path) -> None:
+    """Some bars of the demo song in every voice that ships, as Ogg files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(SHIPPED.glob("*.safetensors")):
+        out = folder / f"{path.stem}.ogg"
+        convert(LEAD, out, Voice.load(path), ConvertOptions(start_seconds=0.0, end_seconds=8.0))
+        Path(f"{out}.json").unlink()
+
+
 def main() -> None:
-    """Prepare and train each voice."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    """Prepare and train each voice, or let them sing."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--out", type=Path, default=SHIPPED)
+    parser.add_argument("--samples", type=Path, help="folder to sing samples into, instead of training")
     parser.add_argument("--only", nargs="*", default=list(VOICES))
     parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--steps", type=int, default=280, help="the base knows these voices: few are enough")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.samples:
+        sing_samples(options.samples)
+        return
+    if not (options.data and options.work):
+        parser.error("--data and --work are needed to make voices")
     for name in options.only:
         facts, folder = dict(VOICES[name]), options.work / name
         gather(options.data, facts, folder / "recordings", options.minutes)
