@@ -38,12 +38,25 @@ def read_options(about: str, **defaults: int) -> argparse.Namespace:
     return options
 
 
+FAINT = 0.02
+"""Size of the residual branch of a block that the weights of the start do not have yet."""
+
+
 def begin(model: nn.Module, start: Path | None) -> int:
-    """Put exported weights into a new run's model; returns the steps they have seen, 0 without any."""
+    """Put exported weights into a new run's model; returns the steps they have seen, 0 without any.
+
+    Blocks that the model has and the weights have not stay random, with next to no say.
+    """
     if start is None or start.is_dir():
         return 0
     tensors, about = checkpoint.load(start)
-    model.load_state_dict({name: tensors[name].float() for name in model.state_dict()})
+    begun = model.state_dict()
+    for name, value in begun.items():
+        if ".blocks." not in name or name in tensors:
+            begun[name] = tensors[name].float()
+        elif name.endswith(".scale"):
+            begun[name] = torch.full_like(value, FAINT)
+    model.load_state_dict(begun)
     return int(about["steps"])
 
 

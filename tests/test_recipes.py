@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from resing import checkpoint
+from resing.nets.acoustic import Stack
+
 
 @pytest.fixture(scope="module")
 def phones(script: Callable[[str], ModuleType]) -> ModuleType:
@@ -90,3 +93,21 @@ def test_another_wheel_is_not_opened(separator: ModuleType, tmp_path: Path, monk
     with pytest.raises(SystemExit, match=f"expected {separator.WHEEL_SHA256}; download it again"):
         separator.main()
     assert not (tmp_path / "s").exists()
+
+
+def test_a_deeper_model_begins_nearly_as_the_one_before(script: Callable[[str], ModuleType], tmp_path: Path):
+    def stack(layers: int) -> torch.nn.ModuleDict:
+        return torch.nn.ModuleDict({"decoder": Stack(3, 3, 8, layers, 3, 2, 4)})
+
+    torch.manual_seed(0)
+    before, deeper, start = stack(1), stack(3), tmp_path / "start.safetensors"
+    x, film = torch.randn(2, 9, 3), torch.randn(2, 4)
+    checkpoint.save(start, before.state_dict(), {"steps": 7})
+    assert script("recipes/run.py").begin(deeper, start) == 7
+    was, now = before["decoder"](x, film), deeper["decoder"](x, film)
+    assert 0 < (now - was).abs().max() < 0.05 * was.abs().max()
+
+    del (weights := before.state_dict())["decoder.leave.bias"]
+    checkpoint.save(start, weights, {"steps": 7})
+    with pytest.raises(KeyError, match=r"decoder\.leave\.bias"):
+        script("recipes/run.py").begin(deeper, start)
