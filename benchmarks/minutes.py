@@ -9,16 +9,14 @@ of the scorecard and its clips for words are sung and judged. Voices that WORK h
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from quality import CLIPS, WORD_CLIPS, judging, together
+from quality import CLIPS, WORD_CLIPS, judged_table
 from render import convert, pair, sung_clips
-from scorecard import summarise, table
 
 from resing.audio.files import read, write
 from resing.config import AudioConfig
@@ -86,10 +84,7 @@ def main() -> None:
     for name in options.voices:
         for minutes in (0.0, *options.minutes):
             rows += sung(made(name, minutes, options.data, options.work), name, options)
-    (options.work / "clips-0.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    options.out, options.mos = options.work, False
-    together([judging(options, 0)])
-    print(table(summarise(json.loads((options.work / "judged-0" / "conversion.json").read_text()))))
+    print(judged_table(rows, options))
 
 
 if __name__ == "__main__":

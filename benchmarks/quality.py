@@ -84,6 +84,15 @@ def together(commands: Iterable[list[Any]]) -> None:
             raise SystemExit(f"{line[1]} failed with exit status {process.returncode}: its words are above")
 
 
+def judged_table(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
+    """The scorecard's table of rows that another benchmark rendered into `options.work`, judged there."""
+    (options.work / "clips-0.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    options.out, options.mos = options.work, False
+    together([judging(options, 0)])
+    found = (options.work / "judged-0" / "conversion.json").read_text(encoding="utf-8")
+    return table(summarise(json.loads(found)))
+
+
 def page(summary: dict[str, dict[str, Any]]) -> str:
     """What quality.md says."""
     return f"# Scorecard\n\nMade by `benchmarks/quality.py`. {MOVED}\n\n{table(summary)}\n"

@@ -8,15 +8,13 @@ scorecard's table it is told how much processor time each setting took, in multi
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 
 import torch
-from quality import CLIPS, WORD_CLIPS, judging, together
+from quality import CLIPS, WORD_CLIPS, judged_table
 from render import convert, pair, sung_clips
-from scorecard import summarise, table
 
 from resing.config import ConvertOptions
 from resing.conversion import Converter
@@ -66,10 +64,7 @@ def main() -> None:
             spent[how] += seconds
     first = spent[options.steps[0]]
     print({how: round(seconds / first, 2) for how, seconds in spent.items()}, file=sys.stderr)
-    (options.work / "clips-0.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    options.out, options.mos = options.work, False
-    together([judging(options, 0)])
-    print(table(summarise(json.loads((options.work / "judged-0" / "conversion.json").read_text()))))
+    print(judged_table(rows, options))
 
 
 if __name__ == "__main__":
