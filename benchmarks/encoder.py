@@ -14,14 +14,14 @@ import csv
 import itertools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyworld
 import torch
-from phone_probe import fit_probe, phones_at
+from phone_probe import SEGMENT_SECONDS, fit_probe, phones_at
 from tables import markdown_table
 
 from resing.audio.files import read
@@ -156,22 +156,55 @@ def sentences(probed: Probed) -> dict[str, float]:
     return {"same sentence found %": 100 * float(np.mean(right))}
 
 
-def parallels(probed: Probed) -> dict[str, float]:
-    """Cosine between voices that sing the same held-out frames, and with the frames of one shuffled."""
+def in_sync(clips: list[Clip]) -> Iterator[tuple[Clip, Clip]]:
+    """Every two recordings in which two voices sing the same phrase frame by frame."""
     groups: dict[str, list[Clip]] = {}
-    for clip in probed.data.sung:
+    for clip in clips:
         if Path(clip.file).name.startswith("par"):
             groups.setdefault(Path(clip.file).name, []).append(clip)
-    rng, same, shuffled = np.random.default_rng(0), [], []
     for group in groups.values():
-        for one, other in itertools.combinations(group, 2):
-            a, b = (probed.white(probed.units(c)) for c in (one, other))
-            n = min(len(a), len(b))
-            sounding = phones_at(list(one.segments), n) != ""
-            a, b = a[:n][sounding], b[:n][sounding]
-            same.append((a * b).sum(1).mean())
-            shuffled.append((a * b[rng.permutation(len(b))]).sum(1).mean())
+        yield from itertools.combinations(group, 2)
+
+
+def parallels(probed: Probed) -> dict[str, float]:
+    """Cosine between voices that sing the same held-out frames, and with the frames of one shuffled."""
+    rng, same, shuffled = np.random.default_rng(0), [], []
+    for one, other in in_sync(probed.data.sung):
+        a, b = (probed.white(probed.units(c)) for c in (one, other))
+        n = min(len(a), len(b))
+        sounding = phones_at(list(one.segments), n) != ""
+        a, b = a[:n][sounding], b[:n][sounding]
+        same.append((a * b).sum(1).mean())
+        shuffled.append((a * b[rng.permutation(len(b))]).sum(1).mean())
     return {"two voices in sync, cosine": float(np.mean(same)), "shuffled": float(np.mean(shuffled))}
+
+
+def told_apart(probed: Probed) -> dict[str, float]:
+    """How often a phone is nearer another of its own singer than the same of another singer.
+
+    ABX across speakers (Schatz et al. 2013) on the mean units of each phone: A and B of one voice, X what
+    another sings where A is; equally near counts half.
+    """
+
+    def pooled(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+        units, names, means = probed.units(clip), [], []
+        ends = np.cumsum([frames for _, _, frames in clip.segments]) * SEGMENT_SECONDS / UNIT_SECONDS
+        edges = np.round(np.concatenate([[0.0], ends])).astype(int)
+        for (phone, _, _), first, last in zip(clip.segments, edges[:-1], edges[1:], strict=True):
+            if phone and first < last <= len(units):
+                names.append(phone)
+                means.append(units[first:last].mean(0))
+        return np.array(names), probed.white(np.array(means).reshape(-1, units.shape[1]))
+
+    wrong = []
+    for pair in in_sync(probed.data.sung):
+        for (names, a), (heard, x) in itertools.permutations([pooled(clip) for clip in pair]):
+            n = min(len(names), len(heard))
+            near = x[:n] @ a[:n].T
+            other = names[:n, None] != names[None, :n]
+            closer = np.sign(near - np.diag(near)[:, None])  # 1 where B is nearer than A
+            wrong.append(((closer[other] + 1) / 2).mean())
+    return {"ABX across singers, wrong %": 100 * float(np.mean(wrong))}
 
 
 def speaker(probed: Probed) -> dict[str, float]:
@@ -252,7 +285,7 @@ def steadiness(probed: Probed) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-PROBES = (words, sentences, parallels, speaker, pitch, steadiness)
+PROBES = (words, sentences, parallels, told_apart, speaker, pitch, steadiness)
 
 
 def encoders(options: argparse.Namespace) -> dict[str, Encode]:

@@ -42,6 +42,7 @@ def test_an_encoder_of_words_alone_passes(encoder, data) -> None:
     probed = encoder.Probed(lambda audio: told(audio, 0.0), data)
     heard, in_sync = encoder.words(probed), encoder.parallels(probed)
     assert min(heard.values()) > 97
+    assert encoder.told_apart(probed)["ABX across singers, wrong %"] < 1
     assert in_sync["two voices in sync, cosine"] > 0.8 > 0.2 > abs(in_sync["shuffled"])
     assert encoder.sentences(probed)["same sentence found %"] == 100
 
@@ -49,12 +50,15 @@ def test_an_encoder_of_words_alone_passes(encoder, data) -> None:
 def test_an_encoder_that_tells_who_sings_is_found_out(encoder, data) -> None:
     leaking = encoder.Probed(lambda audio: told(audio, 1.0), data)
     assert encoder.speaker(leaking)["singer told, linear % (chance 50)"] == 100
+    singers_alone = encoder.Probed(lambda audio: told(audio, 1.0)[:, 5:], data)
+    assert encoder.told_apart(singers_alone)["ABX across singers, wrong %"] > 30
 
 
 def test_a_collapsed_encoder_fails(encoder, data) -> None:
     probed = encoder.Probed(lambda audio: np.ones((-(-len(audio) // 320), 6), np.float32), data)
     assert max(encoder.words(probed).values()) < 50
     assert encoder.parallels(probed)["two voices in sync, cosine"] < 0.1
+    assert encoder.told_apart(probed)["ABX across singers, wrong %"] == pytest.approx(50, abs=2)
 
 
 def test_time_warping_forgives_pace_and_nothing_else(encoder) -> None:
