@@ -68,6 +68,9 @@ VOICES: dict[str, dict] = {
     "zm_yunxia": {"sources": ["zm_yunxia"], "languages": ("en", "es", "ja"), "sex": "male", **SYNTHETIC},
 }
 
+UNSHIPPED = {"kathleen"}
+"""Measured in benchmarks/minutes.py only: she reads, and does not sing well yet."""
+
 
 def gather(data: Path, facts: dict, folder: Path, minutes: float) -> None:
     """Link some minutes of a voice's training recordings, drawn at random by a fixed seed, into a folder."""
@@ -112,7 +115,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path)
     parser.add_argument("--out", type=Path, default=SHIPPED)
     parser.add_argument("--samples", type=Path, help="folder to sing samples into, instead of training")
-    parser.add_argument("--only", nargs="*", default=list(VOICES))
+    parser.add_argument("--only", nargs="*", default=[v for v in VOICES if v not in UNSHIPPED])
     parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--steps", type=int, default=280, help="the base knows these voices: few are enough")
     parser.add_argument("--threads", type=int, default=1)

@@ -62,14 +62,14 @@ class ModelConfig(Settings):
 
     n_units: int = 72
     hidden: int = 256
-    decoder_layers: int = 5
+    decoder_layers: int = 7
     denoiser_layers: int = 6
     kernel_size: int = 7
     expansion: int = 3
     speaker_dim: int = 128
     target: Literal["flow", "ddpm-eps", "ddpm-v"] = "flow"
     prior_sigma: float = 0.3
-    adapter_rank: int = 16
+    adapter_rank: int = 8
 
 
 class DiffSvcConfig(Settings):
