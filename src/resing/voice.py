@@ -21,6 +21,7 @@ from resing.synthesis import acoustic, diff_svc
 from resing.synthesis.acoustic import AcousticModel
 from resing.synthesis.diff_svc import DiffSvcModel
 from resing.voice_file import (
+    AGAIN,
     NAME,
     Contents,
     Installed,
@@ -122,7 +123,7 @@ class Voice:
         if base.base_hash != self.card.base_hash:
             raise VoiceError(
                 f"the voice {self.card.name} needs the base model {self.card.base_hash[:12]}, installed is "
-                f"{base.base_hash[:12]}; install the version it was made with"
+                f"{base.base_hash[:12]}; {AGAIN}"
             )
         if self.adapters:
             add_voice_adapters(base.net, self.model.adapter_rank)
