@@ -286,3 +286,11 @@ def test_gaps_in_what_a_voice_knows_do_not_take_a_song_out_of_its_key() -> None:
     song = notes_of(64, 66, 67, 71)
     assert shares(song, 0, SYLLABLES).near > 0.5
     assert auto_transpose(song, SYLLABLES) == 0
+
+
+def test_notes_outside_are_worse_than_notes_hardly_known() -> None:
+    song = notes_of(60, 60, 62, 65)
+    here, above = shares(song, 0, SYLLABLES), shares(song, 12, SYLLABLES)
+    assert (here.inside, here.near) == (1.0, 0.75)
+    assert (above.inside, above.near) == (0.75, 0.0)
+    assert auto_transpose(song, SYLLABLES) == 0

@@ -18,6 +18,9 @@ LARGEST_TRANSPOSE = 48
 AUTO_KEYS = range(-24, 25)
 NEARLY_EQUAL_SHARE = 0.03
 SHIFT_COST = 0.25
+NEAR_COST = 0.25
+"""What a note costs that the voice hardly knows: it is sung nearly as well as any (docs/log.md). One outside
+its range, which has to be moved, costs 1."""
 MARGIN_SEMITONES = 0.5
 WELL_KNOWN_SECONDS, WELL_KNOWN_SHARE = 10.0, 0.02
 """A note is well known that the voice was heard on, within a semitone, for so many seconds or such a share of
@@ -207,7 +210,7 @@ def auto_transpose(notes: Sequence[Note], limits: VoiceRange, octaves_only: bool
     1. Whole octaves, since they keep the song in its key, unless another key puts more singing time inside
        the voice's range by over 3 %: then all keys.
     2. Of these, those that put as much time inside as any, where notes that the voice hardly knows count
-       half (within 3 % of the best).
+       three quarters (within 3 % of the best).
     3. Of these, the least sum of: semitones between the middle of the song and the middle of what the voice
        sings, and a quarter of the shift itself; so a singer of about the voice's height is not moved.
 
@@ -222,7 +225,7 @@ def auto_transpose(notes: Sequence[Note], limits: VoiceRange, octaves_only: bool
     octaves = [key for key in found if key % 12 == 0]
     most = max(lies.inside for lies in found.values())
     fitting = octaves_only or any(found[key].inside >= most - NEARLY_EQUAL_SHARE for key in octaves)
-    known = {key: found[key].inside - found[key].near / 2 for key in (octaves if fitting else found)}
+    known = {key: found[key].inside - NEAR_COST * found[key].near for key in (octaves if fitting else found)}
     good = [key for key, share in known.items() if share >= max(known.values()) - NEARLY_EQUAL_SHARE]
     middle = _middle(notes)
 
