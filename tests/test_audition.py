@@ -171,7 +171,7 @@ def test_noise_in_the_weights_loses(short: None):
     }
     worse = judge(Voice(voice.card, voice.model, voice.audio, voice.speaker, noisy))
     assert worse["hnr_db_change"] < found["hnr_db_change"] - 2.5  # hoarse
-    assert worse["units_distance"] > 2 * found["units_distance"]  # and unclear
+    assert worse["units_distance"] > 1.4 * found["units_distance"]  # and unclear
     assert worse["audition"] > 1.2 * found["audition"]
 
 
