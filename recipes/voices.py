@@ -63,9 +63,9 @@ VOICES: dict[str, dict] = {
         "sex": "male",
         "kind": "singing",
     },
-    "af_aoede": {"sources": ["af_aoede"], "languages": ("en",), "sex": "female", **SYNTHETIC},
+    "af_aoede": {"sources": ["af_aoede"], "languages": ("en", "it", "es"), "sex": "female", **SYNTHETIC},
     "am_eric": {"sources": ["am_eric"], "languages": ("en", "es", "it"), "sex": "male", **SYNTHETIC},
-    "zm_yunxia": {"sources": ["zm_yunxia"], "languages": ("en", "es", "ja"), "sex": "male", **SYNTHETIC},
+    "zm_yunxia": {"sources": ["zm_yunxia"], "languages": ("ja", "en"), "sex": "male", **SYNTHETIC},
 }
 
 UNSHIPPED = {"kathleen"}
