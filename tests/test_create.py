@@ -169,7 +169,7 @@ def test_training_stops_on_a_plateau_only():
 
 def test_steps_follow_the_minutes_up_to_the_cap():
     config = TrainingConfig(steps=1500)
-    assert [selection.planned_steps(m, config) for m in (0.5, 1, 5, 10, 60)] == [375, 450, 1050, 1500, 1500]
+    assert [selection.planned_steps(m, config) for m in (0.5, 1, 5, 10, 60)] == [170, 190, 350, 550, 1500]
     assert selection.planned_steps(10, TrainingConfig(steps=6)) == 6
 
 

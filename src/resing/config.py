@@ -126,8 +126,8 @@ class TrainingConfig(Settings):
     """
 
     steps: int = 1500
-    steps_at_least: int = 300
-    steps_per_minute: int = 150
+    steps_at_least: int = 150
+    steps_per_minute: int = 40
     batch_size: int | Literal["auto"] = 8
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
