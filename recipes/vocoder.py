@@ -17,7 +17,7 @@ from torch import Tensor
 from resing.audio.mel import log_mel
 from resing.config import AudioConfig
 from resing.features.f0 import fill_unvoiced
-from resing.nets.source_filter import SourceFilter
+from resing.nets.source_filter import pulse_train
 from resing.synthesis.vocoder import VocoderConfig, build, phase_at_frames, save_vocoder
 from resing.training.loop import LoopConfig, Randomness
 from resing.training.spectral import energy_distance, mel_distance
@@ -62,7 +62,8 @@ class VocoderTask:
         clips = [c for c in corpus.clips if c["use"] == "train" and c["audio"][1] >= 8 * 512]
         self.clips, held = corpus.split(clips)
         self.pools = {False: pools(self.clips), True: pools([c for c in self.clips if c in self.bent])}
-        self.model, self.begun = build(config, self.audio_config), 0
+        self.vocoder, self.begun = build(config, self.audio_config), 0
+        self.model: torch.nn.Module = self.vocoder
         picks = np.random.default_rng(0)
         self.held = {
             kind: self._collate(
@@ -90,36 +91,40 @@ class VocoderTask:
 
     def loss(self, batch: Batch, random: Randomness) -> tuple[Tensor, dict[str, float]]:
         """Energy distance at two of the resolutions, and mel distance."""
-        sizes = random.numpy.choice(FFT_SIZES, 2, replace=False)
-        return self._loss(self.model, batch, random.torch, [int(s) for s in sizes])
+        loss, figures, _ = self._loss(batch, random.torch, self._sizes(random))
+        return loss, figures
 
     def validate(self, model: torch.nn.Module) -> dict[str, float]:
         """The same distances at all resolutions on held-out pieces, by their own mel and by their twin's."""
-        assert isinstance(model, SourceFilter)
         found = {}
         for kind, batch in self.held.items():
             noise = torch.Generator().manual_seed(1)
-            loss, figures = self._loss(model, batch, noise, list(FFT_SIZES))
+            loss, figures, _ = self._loss(batch, noise, list(FFT_SIZES))
             found |= {kind: float(loss)} | {f"{kind}_{name}": value for name, value in figures.items()}
         return {"score": sum(found[kind] for kind in self.held), **found}
 
-    def _loss(
-        self, model: SourceFilter, batch: Batch, noise: torch.Generator, sizes: list[int]
-    ) -> tuple[Tensor, dict[str, float]]:
-        from resing.nets.source_filter import pulse_train
+    @staticmethod
+    def _sizes(random: Randomness) -> list[int]:
+        """Two of the resolutions."""
+        return [int(size) for size in random.numpy.choice(FFT_SIZES, 2, replace=False)]
 
+    def _loss(
+        self, batch: Batch, noise: torch.Generator, sizes: list[int]
+    ) -> tuple[Tensor, dict[str, float], tuple[Tensor, Tensor]]:
+        """The loss, its parts, and the rendering beside the recording, each (B, N) where it is judged."""
         rate, hop = self.audio_config.sample_rate, self.audio_config.hop_length
-        filters = model.filters(batch.mel, batch.f0, batch.voiced)
+        filters = self.vocoder.filters(batch.mel, batch.f0, batch.voiced)
         with torch.autocast("cpu", enabled=False):
             pulses = pulse_train(batch.f0, batch.phase, hop, rate)
             cut = slice(CONTEXT * hop, -CONTEXT * hop)
             draws = [torch.randn(batch.audio.shape, generator=noise) for _ in range(2)]
-            first, second = (model.synthesise(filters, pulses, draw)[:, cut] for draw in draws)
+            first, second = (self.vocoder.synthesise(filters, pulses, draw)[:, cut] for draw in draws)
             target = batch.audio[:, cut]
             parts = [energy_distance(first, second, target, batch.bandwidth, size, rate) for size in sizes]
             mel = mel_distance(first, target, batch.bandwidth, 1024, 100, rate)
             spectral = sum(parts[1:], parts[0]) / len(parts)
-        return spectral + 0.5 * mel, {"spectral": float(spectral.detach()), "mel": float(mel.detach())}
+        figures = {"spectral": float(spectral.detach()), "mel": float(mel.detach())}
+        return spectral + 0.5 * mel, figures, (first, target)
 
     def _piece(
         self,
@@ -181,7 +186,7 @@ class VocoderTask:
         """Write the model's weights."""
         sources = sorted({c["source"] for c in self.clips})
         save_vocoder(
-            path, self.model, self.config, self.audio_config, trained_on=sources, steps=self.begun + step
+            path, self.vocoder, self.config, self.audio_config, trained_on=sources, steps=self.begun + step
         )
 
 
@@ -198,7 +203,7 @@ def main() -> None:
     """Train, or export the averaged weights of a run."""
     options = read_options(__doc__, steps=20000, batch_size=8, frames=72)
     task = VocoderTask(Corpus(options.corpus), VocoderConfig(), options.batch_size, options.frames)
-    task.begun = begin(task.model, options.start)
+    task.begun = begin(task.vocoder, options.start)
     loop = LoopConfig(
         steps=options.steps, learning_rate=8e-4, precision=options.precision, checkpoint_every=250
     )

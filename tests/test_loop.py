@@ -94,6 +94,15 @@ def test_a_split_run_is_the_whole_run(whole: Path, tmp_path: Path):
     assert_same_run(whole, tmp_path)
 
 
+def test_opening_a_run_leaves_its_logs_alone(tmp_path: Path):
+    Trainer(Toy(), tmp_path, config()).run(until=20)
+    with open(tmp_path / "losses.jsonl", "a") as log:
+        log.write('{"step": 21, "loss": 1.0}\n')  # by a training that is at work
+    before = (tmp_path / "losses.jsonl").read_text()
+    assert Trainer(Toy(), tmp_path, config()).step == 20
+    assert (tmp_path / "losses.jsonl").read_text() == before
+
+
 def test_another_process_goes_on_the_same(whole: Path, tmp_path: Path):
     Trainer(Toy(), tmp_path, config()).run(until=123)
     start(tmp_path).wait(60)

@@ -111,3 +111,46 @@ def test_a_deeper_model_begins_nearly_as_the_one_before(script: Callable[[str], 
     checkpoint.save(start, weights, {"steps": 7})
     with pytest.raises(KeyError, match=r"decoder\.leave\.bias"):
         script("recipes/run.py").begin(deeper, start)
+
+
+@pytest.fixture(scope="module")
+def critic(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("recipes/critic.py")
+
+
+def spectra(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A blurred and a clear spectrum of the same thing told, (2, 33, 12) each and (2, 12, 3)."""
+    torch.manual_seed(seed)
+    told = torch.randn(2, 12, 3)
+    clear = torch.cos(torch.arange(33.0)[:, None] * (1 + told.transpose(1, 2).mean(1, keepdim=True)))
+    return 0.5 * clear, clear, told
+
+
+def test_the_critic_and_the_rendering_each_descend_their_own_loss(critic: ModuleType):
+    torch.manual_seed(0)
+    judge = critic.Critic(33, 3)
+    rendered, recorded, told = spectra(1)
+    rendered.requires_grad_()
+    wrong, *singer = critic.judge(judge, rendered, recorded, told)
+    wrong.backward()
+    assert rendered.grad is None and all(p.grad is not None for p in judge.parameters())
+    judge.zero_grad()
+    sum(singer).backward()
+    assert rendered.grad.abs().max() > 0 and all(p.grad is None for p in judge.parameters())
+
+
+def test_a_critic_learns_what_is_recorded_and_a_rendering_to_convince_it(critic: ModuleType):
+    torch.manual_seed(0)
+    judge = critic.Critic(33, 3)
+    optimiser = torch.optim.AdamW(judge.parameters(), 3e-3)
+    for step in range(60):
+        wrong = critic.judge(judge, *spectra(step))[0]
+        optimiser.zero_grad()
+        wrong.backward()
+        optimiser.step()
+    blurred, clear, told = spectra(999)
+    wrong, unconvincing, unlike = critic.judge(judge, blurred, clear, told)
+    assert wrong < 0.2 and unconvincing > 0.5
+    with torch.no_grad():
+        _, least, none = critic.judge(judge, clear, clear, told)
+    assert least < 0.5 * unconvincing and none == 0 < unlike

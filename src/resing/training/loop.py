@@ -166,6 +166,8 @@ class Trainer:
         stop = min(until or self.config.steps, self.config.steps)
         began, first = time.monotonic(), self.step
         validation: dict[str, float] = {}
+        self._trim("losses.jsonl")
+        self._trim("validation.jsonl")
         with open(self.folder / "losses.jsonl", "a", buffering=1) as log, ThreadPoolExecutor(1) as ahead:
             coming = ahead.submit(self._batch_at, self.step)
             while self.step < stop:
@@ -245,8 +247,6 @@ class Trainer:
             self._restore(tensors)
             self.step = int(metadata["step"])
             break
-        self._trim("losses.jsonl")
-        self._trim("validation.jsonl")
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
         with torch.no_grad():
