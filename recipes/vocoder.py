@@ -95,7 +95,10 @@ class VocoderTask:
         return loss, figures
 
     def validate(self, model: torch.nn.Module) -> dict[str, float]:
-        """The same distances at all resolutions on held-out pieces, by their own mel and by their twin's."""
+        """The same distances at all resolutions on held-out pieces, by their own mel and by their twin's.
+
+        The vocoder is part of `model`, and is heard with the weights that it holds.
+        """
         found = {}
         for kind, batch in self.held.items():
             noise = torch.Generator().manual_seed(1)

@@ -88,7 +88,7 @@ class LastStageTask(VocoderTask):
         """The vocoder's loss, and what the critic thinks."""
         loss, figures, (rendered, recorded) = self._loss(batch, random.torch, self._sizes(random))
         with torch.autocast("cpu", enabled=False):
-            logs = [(log_magnitude(a, HEARD_FFT)[1] + 5) / 3 for a in (rendered, recorded)]
+            logs = [normalise(log_magnitude(a, HEARD_FFT)[1]) for a in (rendered, recorded)]
             mask = band_mask(batch.bandwidth, logs[0].shape[1], self.audio_config.sample_rate / 2)
             heard = [torch.where(mask > 0, x, BEYOND) for x in logs]
             note = torch.stack([torch.log2(batch.f0 / 220), batch.voiced], dim=1)
