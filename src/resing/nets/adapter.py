@@ -17,7 +17,9 @@ class LowRank(nn.Module):
         super().__init__()
         outputs, inputs = weight.shape
         rank = min(rank, outputs, inputs)
-        self.down = nn.Parameter(torch.randn(rank, inputs) * inputs**-0.5)
+        self.down = nn.Parameter(torch.empty(rank, inputs))
+        if not weight.is_meta:
+            nn.init.normal_(self.down, std=inputs**-0.5)
         self.up = nn.Parameter(torch.zeros(outputs, rank))
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -26,11 +28,15 @@ class LowRank(nn.Module):
 
 
 def add_adapters(net: nn.Module, rank: int) -> None:
-    """Freeze `net` and put an adapter on every linear layer."""
+    """Freeze `net` and put an adapter on every linear layer; where it lies on `meta`, for its shapes alone.
+
+    Nothing is drawn or multiplied on `meta`: PyTorch would load its compiler for that, which takes seconds.
+    """
     net.requires_grad_(False)
     for module in list(net.modules()):
         if isinstance(module, nn.Linear):
-            parametrize.register_parametrization(module, "weight", LowRank(module.weight, rank))
+            adapter = LowRank(module.weight, rank)
+            parametrize.register_parametrization(module, "weight", adapter, unsafe=True)
             module.get_parameter("parametrizations.weight.original").requires_grad_(False)
 
 
