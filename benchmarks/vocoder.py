@@ -12,6 +12,7 @@ in one run; the second runs in the judge's (scripts/judge-env), with the package
 import argparse
 import json
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -120,12 +121,19 @@ def write(path: Path, audio: np.ndarray) -> None:
 
 def world(audio: np.ndarray) -> np.ndarray:
     """Copy-synthesis by WORLD (harvest, cheaptrick, d4c) from the waveform itself."""
+    return next(world_at(audio, [0]))
+
+
+def world_at(audio: np.ndarray, shifts: Sequence[int]) -> Iterator[np.ndarray]:
+    """The same, so many semitones up."""
     import pyworld
 
     signal = audio.astype(np.float64)
     f0, at = pyworld.harvest(signal, RATE)
     envelope, noise = pyworld.cheaptrick(signal, f0, at, RATE), pyworld.d4c(signal, f0, at, RATE)
-    return np.resize(pyworld.synthesize(f0, envelope, noise, RATE), len(audio)).astype(np.float32)
+    for shift in shifts:
+        sung = pyworld.synthesize(f0 * 2.0 ** (shift / 12), envelope, noise, RATE)
+        yield np.resize(sung, len(audio)).astype(np.float32)
 
 
 def griffin_lim(audio: np.ndarray) -> np.ndarray:
@@ -237,6 +245,7 @@ def judge(folder: Path) -> None:
     """Print and write the tables, and the worst places."""
     about, ears = json.loads((folder / "clips.json").read_text()), Ears()
     results, shifts, places = [], [], []
+    copies: dict[str, Heard] = {}
     for row in about["clips"]:
         name = row["name"]
         a = Heard(folder / f"{name}.source.wav", ears)
@@ -244,14 +253,15 @@ def judge(folder: Path) -> None:
             path = folder / f"{name}.{system}.wav"
             if not path.exists():
                 write(path, BASELINES[system](a.audio))
-            b = Heard(path, ears)
+            b = copies[system] = Heard(path, ears)
             results.append({"system": system, **row, **figures(a, b, row["bandwidth_hz"])})
             if system == "vocoder":
                 places += [(*where, name) for where in worst(a.audio, b.audio, row["bandwidth_hz"])]
-                copy = b
-        for k in row["shifts"]:
-            other = Heard(folder / f"{name}.{k:+d}.wav", ears)
-            shifts.append({"shift": k, **row, **moved(a, copy, other, k)})
+        for k, other_pitch in zip(row["shifts"], world_at(a.audio, row["shifts"]), strict=True):
+            write(folder / f"{name}.WORLD{k:+d}.wav", other_pitch)
+            for system, path in (("vocoder", f"{name}.{k:+d}.wav"), ("WORLD", f"{name}.WORLD{k:+d}.wav")):
+                follows = moved(a, copies[system], Heard(folder / path, ears), k)
+                shifts.append({"system": system, "shift": k, **row, **follows})
         print(name, {k: v for k, v in results[-4].items() if k in FIGURES}, flush=True)
     lines = []
     for system in SYSTEMS:
@@ -261,11 +271,13 @@ def judge(folder: Path) -> None:
             lines.append([f"{system}, {group}", str(len(own)), *(mean(own, f, FIGURES[f]) for f in FIGURES)])
     pitch = ("f0_median_cents", "coverage", "hnr_change_db")
     moves = []
-    for group in dict.fromkeys(g for r in shifts for g in r["groups"]):
+    for system, group in dict.fromkeys((r["system"], g) for r in shifts for g in r["groups"]):
         for k in SHIFTS:
-            own = [r for r in shifts if group in r["groups"] and r["shift"] == k]
+            own = [r for r in shifts if r["system"] == system and group in r["groups"] and r["shift"] == k]
             if own:
-                moves.append([group, f"{k:+d}", str(len(own)), *(mean(own, f, 2) for f in pitch)])
+                moves.append(
+                    [f"{system}, {group}", f"{k:+d}", str(len(own)), *(mean(own, f, 2) for f in pitch)]
+                )
     named = [
         f"{name}, {at:.1f} s, around {hz:.0f} Hz: {off:.2f} nats" for off, at, hz, name in sorted(places)
     ]
