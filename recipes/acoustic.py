@@ -3,9 +3,9 @@
     python recipes/acoustic.py --corpus CORPUS --run RUN --steps 6000 [--start WEIGHTS]
     ... --export src/resing/weights/base.safetensors
 
-Four pieces in ten are conversions: units and loudness of one voice singing a phrase, f0 and mel of
+A third of the pieces are conversions: units and loudness of one voice singing a phrase, f0 and mel of
 another singing it in exact sync. Most of the others take their units from the recording's copy in another
-voice, and most units are moved from their speaker's mean to another's, so that only the reference
+voice, and half of all units are moved from their speaker's mean to another's, so that only the reference
 says whose voice it is. The voice is heard from a different stretch of the same speaker.
 """
 
@@ -34,10 +34,10 @@ SHARES = {
     "kokoro_sung": 0.25, "kumi_utau": 0.18, "kathleen_rhasspy": 0.18, "pjs": 0.15, "scottpoid_utau": 0.04,
     "librispeech_resemblyzer": 0.08, "speechocean762": 0.05, "asterisk_prompts": 0.05, "iona_utsu": 0.02,
 }  # fmt: skip
-CONVERSIONS = 0.4
+CONVERSIONS = 0.33
 COPIED = 0.6
 """Share of the other pieces whose units come from the copy, where there is one."""
-MOVED = 0.7
+MOVED = 0.5
 """Share of all pieces whose units are moved to the mean of a random speaker."""
 REFERENCE_FRAMES = 192
 EDGE = 2
@@ -229,7 +229,7 @@ def main() -> None:
         for part in (task.model.decoder, task.model.denoiser, task.model.speaker_encoder):
             part.compile(dynamic=False)
     loop = LoopConfig(
-        steps=options.steps, learning_rate=4e-4, precision=options.precision, checkpoint_every=250
+        steps=options.steps, learning_rate=8e-4, precision=options.precision, checkpoint_every=250
     )
 
     def export(path: Path, step: int) -> None:
