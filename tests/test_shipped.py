@@ -40,6 +40,14 @@ def test_the_separator_ships_in_eight_bits_and_says_where_it_is_from() -> None:
     assert EMBEDDED.stat().st_size < 20e6
 
 
+def test_a_voice_is_opened_without_pytorchs_compiler() -> None:
+    code = (
+        "import sys; from resing.voice import Voice; Voice.load('kumi').acoustic;"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_there_are_voices_of_both_sexes_and_a_singer() -> None:
     cards = [Voice.load(PACKAGE / "weights" / "voices" / f"{name}.safetensors").card for name in SHIPPED]
     assert len(cards) >= 3
