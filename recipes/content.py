@@ -8,8 +8,7 @@ recording (recipes/teacher_features.py), less each speaker's mean, which is what
 (recipes/phones.py); and agreement between voices that sing the same phrase in sync: those of kokoro_sung, and
 recordings beside their copies in other voices (recipes/copies.py, once there is a base to make them). What
 the student hears is perturbed, speech mostly as singing (recipes/sung.py), and pieces are cut into each
-other, so that it cannot learn whole sentences by heart. With the weights go typical units, by which a
-singer's offset is found.
+other, so that it cannot learn whole sentences by heart.
 """
 
 import json
@@ -24,16 +23,7 @@ from corpus import Corpus, Sung, Twins
 from run import begin, read_options, train_or_export
 from torch import Tensor, nn
 
-from resing.features.content import (
-    FLOOR,
-    UNIT_HOP,
-    ContentConfig,
-    ContentEncoder,
-    build,
-    content_mel,
-    save_content,
-    sounding,
-)
+from resing.features.content import FLOOR, UNIT_HOP, ContentConfig, build, content_mel, save_content
 from resing.training.loop import LoopConfig, Randomness
 
 SHARES = {
@@ -49,8 +39,6 @@ SPLICED = 0.6
 HISS_BANDS = 8
 SILENT = float(np.log10(FLOOR)) / 4 + 1
 NOISE = 0.3
-TYPICAL, TYPICAL_CLIPS, TYPICAL_SECONDS, ROUNDS = 64, 300, 8, 15
-"""How many typical units ship with the encoder, and what they are found in."""
 ENOUGH_ROWS = 500
 """Rows of 20 ms after which a speaker's mean counts half."""
 
@@ -313,29 +301,6 @@ def perturbed_mel(audio: np.ndarray, rng: np.random.Generator) -> Tensor:
     return mel
 
 
-def typical_units(corpus: Corpus, encoder: ContentEncoder) -> np.ndarray:
-    """Centroids of what sounds in recordings of every source, (TYPICAL, C)."""
-    rng, heard = np.random.default_rng(0), []
-    for source, share in SHARES.items():
-        clips = [c for c in corpus.clips if c["source"] == source]
-        for number in rng.permutation(len(clips))[: round(share * TYPICAL_CLIPS)]:
-            rows = corpus.get(clips[number], "audio_16k", 0, TYPICAL_SECONDS * 16000)
-            audio = rows.astype(np.float32) / 32768
-            units = encoder.hear(audio)
-            heard.append(units[:, sounding(audio, units.shape[1])].T)
-    return k_means(np.concatenate(heard), TYPICAL, rng)
-
-
-def k_means(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Centroids (count, C) of rows (N, C), from random ones of them (Lloyd, IEEE Trans. IT-28 (2), 1982)."""
-    centroids = rows[rng.permutation(len(rows))[:count]].copy()
-    for _ in range(ROUNDS):
-        nearest = (np.square(centroids).sum(1) - 2 * rows @ centroids.T).argmin(1)
-        for number in np.unique(nearest):
-            centroids[number] = rows[nearest == number].mean(0)
-    return centroids
-
-
 def main() -> None:
     """Train, or export the averaged weights of a run."""
     options = read_options(__doc__, steps=7500, batch_size=18, pairs=3, units=150)
@@ -353,7 +318,6 @@ def main() -> None:
             path,
             task.model.net,
             replace(config, hiss_bands=HISS_BANDS),
-            typical_units(task.corpus, ContentEncoder(task.model.net)),
             trained_on=sorted(SHARES),
             steps=begun + step,
         )

@@ -30,16 +30,18 @@ def opened(folder: Path, encoder: Path) -> tuple[Corpus, Twins, ContentEncoder]:
     return corpus, Twins(corpus, "copies"), ContentEncoder.load(encoder)
 
 
+@torch.inference_mode()
 def hear(job: tuple[Path, Path, int]) -> np.ndarray:
     """Units of one recording in every variant, (variants, U, C) float16."""
     *where, number = job
     corpus, copies, encoder = opened(*where)
     clip = corpus.clips[number]
-    audio = corpus.get(clip, "audio_16k").astype(np.float32) / 32768
-    units = [encoder(audio, warp) for warp in WARPS]
-    if clip in copies:
-        units.append(encoder(copies.get(clip).astype(np.float32) / 32768))
-    return np.stack(units).transpose(0, 2, 1).astype(np.float16)
+    audio = torch.from_numpy(corpus.get(clip, "audio_16k").astype(np.float32) / 32768)[None]
+    copy = copies.get(clip) if clip in copies else None
+    units = [encoder.units(audio, warp) for warp in WARPS]
+    if copy is not None:
+        units.append(encoder.units(torch.from_numpy(copy.astype(np.float32) / 32768)[None]))
+    return torch.cat(units).transpose(1, 2).half().numpy()
 
 
 def main() -> None:

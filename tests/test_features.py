@@ -108,24 +108,6 @@ def test_units_in_chunks_leave_no_trace(monkeypatch) -> None:
     np.testing.assert_allclose(encoder(audio), whole, atol=1e-4)
 
 
-def test_what_a_singer_adds_to_every_unit_is_found_and_taken_off() -> None:
-    random = np.random.default_rng(0)
-    centroids = 3 * random.standard_normal((12, 6)).astype(np.float32)
-    added = 0.2 * random.standard_normal(6)
-    units = np.zeros((14, 400))
-    units[:6] = centroids[random.integers(12, size=400)].T + added[:, None]
-    encoder = ContentEncoder(content.build(ContentConfig(16, 1, 6)), hiss_bands=8, centroids=centroids)
-    audio = 0.1 * random.standard_normal(400 * 320)
-    audio[200 * 320 :] *= 1e-6  # what is silent tells nothing
-    units[:, 200:] += 7.0
-    residue = encoder.residue(units, audio)
-    np.testing.assert_allclose(encoder.offset(residue), [*added * 200 / 300, *[0] * 8], atol=1e-5)
-    halves = [encoder.residue(units[:, a:b], audio[a * 320 : b * 320]) for a, b in ((0, 90), (90, 400))]
-    np.testing.assert_allclose(sum(halves), residue)
-    plain = ContentEncoder(encoder.net, hiss_bands=8)
-    np.testing.assert_array_equal(plain(audio.astype(np.float32)), plain.hear(audio.astype(np.float32)))
-
-
 def test_units_move_to_the_frame_grid() -> None:
     units = np.arange(10, dtype=np.float32)[None]
     times = np.array([0.0, 0.01, 0.02, 0.05, 9.0])

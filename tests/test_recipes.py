@@ -154,12 +154,3 @@ def test_a_critic_learns_what_is_recorded_and_a_rendering_to_convince_it(critic:
     with torch.no_grad():
         _, least, none = critic.judge(judge, clear, clear, told)
     assert least < 0.5 * unconvincing and none == 0 < unlike
-
-
-def test_typical_units_lie_where_units_gather(script: Callable[[str], ModuleType]):
-    rng = np.random.default_rng(0)
-    middles = 10.0 * np.eye(3, 5)
-    rows = middles.repeat(200, 0) + 0.1 * rng.standard_normal((600, 5))
-    found = script("recipes/content.py").k_means(rows[rng.permutation(600)], 3, np.random.default_rng(1))
-    apart = np.abs(found[:, None] - middles[None]).max(-1)
-    assert apart.min(0).max() < 0.05

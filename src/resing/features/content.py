@@ -2,7 +2,6 @@
 
 Vowels and voiced consonants are heard by a network that is blind to who sings. What hisses (s, f, t, k)
 says little of a singer and much of the word, so its colour is passed on as it is, in channels of its own.
-What a singer still adds to everything he sings is found over the whole recording, and taken off.
 """
 
 from dataclasses import asdict, dataclass
@@ -32,10 +31,6 @@ LOW_BANDS, HIGH_BANDS = 24, 40
 """Mel bands below 900 Hz, and from 1.7 kHz on, whose energies are weighed to tell hiss from voice."""
 HISS_BELS, HISS_SLOPE = 0.05, 6.0
 """The high band over the low one at which a sound counts half as hiss, in bels, and how sharply."""
-SOUNDING_DB = -80.0
-"""Level above which a unit tells of the singer, in a recording at the reference level."""
-ENOUGH_UNITS = 100
-"""Sounding units after which half of what a singer seems to add is believed."""
 
 
 @dataclass(frozen=True)
@@ -91,21 +86,6 @@ def hiss(mel: Tensor, bands: int) -> Tensor:
     return (colour - colour.mean(1, keepdim=True)) * share.unsqueeze(1)
 
 
-def sounding(audio: np.ndarray, units: int) -> np.ndarray:
-    """Which units are of sound: those above SOUNDING_DB.
-
-    Args:
-        audio: mono at 16 kHz and the reference level, (N,).
-        units: U; more samples than theirs are ignored, missing ones silent.
-
-    Returns:
-        (U,) bool.
-    """
-    size = units * UNIT_HOP
-    filled = np.pad(audio, (0, max(0, size - len(audio))))[:size].astype(np.float64)
-    return np.square(filled).reshape(units, UNIT_HOP).mean(1) > 10 ** (SOUNDING_DB / 10)
-
-
 def build(config: ContentConfig) -> ContentNet:
     """An untrained network of the given shape."""
     return ContentNet(N_MELS, config.hidden, config.layers, config.n_units, config.left, config.right)
@@ -118,8 +98,6 @@ class ContentEncoder:
         net: the trained network.
         encoder_id: short name and hash; a voice works only with the encoder it was trained on.
         hiss_bands: channels of `hiss` that follow the network's own.
-        centroids: typical units of many singers, (K, the network's own channels); None: a singer's offset is
-            not taken off.
 
     Attributes:
         warps: it can be told to hear with warped frequencies.
@@ -127,17 +105,9 @@ class ContentEncoder:
 
     warps = True
 
-    centroids: np.ndarray | None = None
-
-    def __init__(
-        self,
-        net: ContentNet,
-        encoder_id: str = "untrained",
-        hiss_bands: int = 0,
-        centroids: np.ndarray | None = None,
-    ) -> None:
+    def __init__(self, net: ContentNet, encoder_id: str = "untrained", hiss_bands: int = 0) -> None:
         self.net, self.encoder_id = net.eval().requires_grad_(False), encoder_id
-        self.hiss_bands, self.centroids = hiss_bands, centroids
+        self.hiss_bands = hiss_bands
 
     @property
     def device(self) -> str:
@@ -150,46 +120,11 @@ class ContentEncoder:
         tensors, metadata = checkpoint.load(path, device)
         config = ContentConfig(**metadata["content"])
         net = build(config).to(device)
-        centroids = tensors.pop("centroids", None)
         net.load_state_dict({n: t.float() for n, t in tensors.items()}, strict=True)
-        typical = None if centroids is None else centroids.float().cpu().numpy()
-        return cls(net, metadata["id"], config.hiss_bands, typical)
-
-    def __call__(self, audio: np.ndarray, warp: float = 1.0) -> np.ndarray:
-        """Units of a whole recording without what its singer adds to them; see `hear` and `offset`."""
-        heard = self.hear(audio, warp)
-        return heard - self.offset(self.residue(heard, audio))[:, None]
-
-    def residue(self, units: np.ndarray, audio: np.ndarray) -> np.ndarray:
-        """How sounding units lie beside the nearest typical one, added up: parts of a recording add to it.
-
-        Args:
-            units: of `hear`, (C, U).
-            audio: what they were heard in, mono at 16 kHz and the reference level, (N,).
-
-        Returns:
-            (C + 1,): the sum, and of how many units.
-        """
-        total = np.zeros(len(units) + 1)
-        if self.centroids is None:
-            return total
-        own = units[: self.centroids.shape[1], sounding(audio, units.shape[1])].T
-        apart = np.square(self.centroids).sum(1) - 2 * own @ self.centroids.T
-        total[: own.shape[1]] = (own - self.centroids[apart.argmin(1)]).sum(0)
-        total[-1] = len(own)
-        return total
-
-    def offset(self, residue: np.ndarray) -> np.ndarray:
-        """What the singer of a recording adds to every unit, from its `residue`, (C,).
-
-        Codeword-dependent normalisation with one offset a recording (Acero and Stern, Environmental
-        Robustness in Automatic Speech Recognition, ICASSP 1990), believed the more the longer it was heard.
-        """
-        found: np.ndarray = (residue[:-1] / (residue[-1] + ENOUGH_UNITS)).astype(np.float32)
-        return found
+        return cls(net, metadata["id"], config.hiss_bands)
 
     @torch.inference_mode()
-    def hear(self, audio: np.ndarray, warp: float = 1.0) -> np.ndarray:
+    def __call__(self, audio: np.ndarray, warp: float = 1.0) -> np.ndarray:
         """Units of mono audio at 16 kHz, in chunks whose joins leave no trace.
 
         Args:
@@ -241,13 +176,9 @@ def embedded() -> ContentEncoder:
     return ContentEncoder.load()
 
 
-def save_content(
-    path: Path, net: ContentNet, config: ContentConfig, centroids: np.ndarray | None = None, **about: Any
-) -> None:
-    """Write an encoder in half precision with its shape, id, typical units and what it was trained on."""
+def save_content(path: Path, net: ContentNet, config: ContentConfig, **about: Any) -> None:
+    """Write an encoder in half precision with its shape, id and what it was trained on."""
     tensors = {n: t.half() for n, t in net.state_dict().items()}
-    if centroids is not None:
-        tensors["centroids"] = torch.from_numpy(centroids).half()
     encoder_id = f"resing-content-{checkpoint.tensors_hash(tensors)[:12]}"
     encoder_id += f"-hiss{config.hiss_bands}" if config.hiss_bands else ""
     checkpoint.save(path, tensors, {"id": encoder_id, "content": asdict(config), **about})

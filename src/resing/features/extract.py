@@ -65,8 +65,7 @@ class Features:
     """What is sung in a recording, on the house frame grid.
 
     Attributes:
-        units50: content units as heard at second 0.02 * u, (C, U); `window` brings them to the grid.
-        offset: what the singer adds to every unit, (C,); see `ContentEncoder.offset`.
+        units50: content units at second 0.02 * u, (C, U); `window` brings them to the grid.
         f0: Hz, 0 where unvoiced, (T,) float32.
         voiced: True where f0 was heard, (T,).
         loudness: dB relative to the song, (T,) float32.
@@ -83,7 +82,6 @@ class Features:
     """
 
     units50: Units
-    offset: np.ndarray
     f0: np.ndarray
     voiced: np.ndarray
     loudness: np.ndarray
@@ -109,12 +107,8 @@ class Features:
         return self.source_samples / self.source_rate
 
     def window(self, start: int, stop: int) -> np.ndarray:
-        """Units at the frames start..stop less the singer's offset, (C, stop - start) float32.
-
-        They are the same whatever the window.
-        """
-        heard = content.to_grid(self.units50, f0.frame_times(stop - start, self.audio, start))
-        return heard - self.offset[:, None]
+        """Units at the frames start..stop, (C, stop - start) float32; the same whatever the window."""
+        return content.to_grid(self.units50, f0.frame_times(stop - start, self.audio, start))
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +196,7 @@ def extract_recording(
     """
     levels = _measure(recording, audio_config)
     gain = 10 ** ((REFERENCE_DB - levels.song_level_db) / 20)
-    pitch, confidence, opinion, left, units, offset = _listen(
+    pitch, confidence, opinion, left, units = _listen(
         recording, gain, levels.samples, features_config, encoder, progress
     )
     melody = find_melody(pitch, confidence, opinion, features_config)
@@ -214,7 +208,6 @@ def extract_recording(
     notes[silent] = 0.0
     return Features(
         units50=units,
-        offset=offset,
         f0=notes,
         voiced=notes > 0,
         loudness=relative_loudness(levels.level_db, levels.song_level_db),
@@ -332,10 +325,8 @@ def _listen(
     config: FeaturesConfig,
     encoder: content.ContentEncoder,
     progress: Callable[[float], object] | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Units, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Units]:
     """Pitch in Hz (F,), its confidence (F,), second opinion (5, F), what is left (3, F); units (C, U).
-
-    The last is the singer's offset (C,).
 
     All are written into one place as they come: small arrays held between the large ones of each window
     would keep freed memory from being used again.
@@ -350,7 +341,6 @@ def _listen(
     levelled = (block * np.float32(gain) for block in recording.mono(content.SAMPLE_RATE))
     frames, at = np.zeros((10, max(1, total // f0.SWIFT_HOP)), np.float32), 0
     units: Units | None = None
-    residue = np.zeros(1)
     for count, (skip, piece) in enumerate(overlapping(levelled, size, left * step, right * step), 1):
         hz, sure = tracker.hear(piece, config)
         voiced = sure >= config.f0_confidence
@@ -359,12 +349,10 @@ def _listen(
         found = found[:, skip // f0.SWIFT_HOP : (skip + size) // f0.SWIFT_HOP]
         frames[:, at : at + found.shape[1]] = found
         at += found.shape[1]
-        heard = encoder.hear(piece)[:, skip // content.UNIT_HOP : (skip + size) // content.UNIT_HOP]
+        heard = encoder(piece)[:, skip // content.UNIT_HOP : (skip + size) // content.UNIT_HOP]
         units = units or Units(len(heard))
         units.append(heard)
-        residue = residue + encoder.residue(heard, piece[skip : skip + size])
         if progress is not None:
             progress(min(1.0, count * size / total))
     assert units is not None
-    offset = encoder.offset(residue)
-    return frames[0, :at], frames[1, :at], frames[2:7, :at], frames[7:, :at], units, offset
+    return frames[0, :at], frames[1, :at], frames[2:7, :at], frames[7:, :at], units

@@ -19,7 +19,7 @@ from resing.features.melody_tracking import Doubt
 from resing.features.units import Units
 from resing.whole import whole
 
-VERSION = 3
+VERSION = 2
 """Counts up when the same song would be heard, or kept, differently."""
 
 
