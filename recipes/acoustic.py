@@ -11,7 +11,6 @@ says whose voice it is. The voice is heard from a different stretch of the same 
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soxr
@@ -54,14 +53,13 @@ class BaseTask:
     def __init__(self, corpus: Corpus, config: ModelConfig, batch_size: int, frames: int) -> None:
         self.corpus, self.config, self.audio = corpus, config, AudioConfig()
         self.batch_size, self.frames = batch_size, frames
-        self.centres = torch.from_numpy(
-            mel_centres(self.audio.n_mels, self.audio.f_min, self.audio.f_max)
-        ).float()
-        self.acoustic: AcousticNet = build(config, self.audio)
-        self.model: nn.Module = self.acoustic
-        for clip in corpus.clips:
+        about = json.loads((corpus.folder / "units.json").read_text())
+        self.units = np.memmap(corpus.folder / "units.raw", np.float16, "r").reshape(-1, about["n_units"])
+        self.variants, self.hiss_bands = len(about["warps"]), about["hiss_bands"]
+        copied = about.get("copied", [False] * len(corpus.clips))
+        for clip, where, with_copy in zip(corpus.clips, about["offsets"], copied, strict=True):
+            clip["units"], clip["copied"] = where, with_copy
             clip["song_level"] = song_level(corpus.get(clip, "level"))
-        self._open_units()
         clips, held = corpus.split([c for c in corpus.clips if c["f0"][1] >= 60])
         self.by_source = {s: [c for c in clips if c["source"] == s] for s in SHARES}
         self.by_speaker: dict[str, list[dict]] = {}
@@ -69,6 +67,10 @@ class BaseTask:
             self.by_speaker.setdefault(clip["speaker"], []).append(clip)
         self.means = self._unit_means(clips)
         self.phrases = phrases_of(clips)
+        self.centres = torch.from_numpy(
+            mel_centres(self.audio.n_mels, self.audio.f_min, self.audio.f_max)
+        ).float()
+        self.model: AcousticNet = build(config, self.audio)
         self.held = self._held_batch(held)
 
     def batch(self, random: Randomness) -> tuple[AcousticBatch, Tensor]:
@@ -83,10 +85,14 @@ class BaseTask:
                 clips = self.by_source[rng.choice(list(SHARES), p=np.array(list(SHARES.values())))]
                 source = target = clips[rng.integers(len(clips))]
             ratio = float(np.exp(rng.uniform(-0.22, 0.22))) if rng.random() < 0.3 else 1.0
-            row = self._row(source, target, rng, ratio, self._way_to_hear(source, rng))
+            if source["copied"] and rng.random() < COPIED:
+                variant = self.variants
+            else:
+                variant = int(rng.integers(self.variants)) if rng.random() < 0.6 else 0
+            row = self._row(source, target, rng, ratio, variant)
             if rng.random() < MOVED:
                 stranger = speakers[rng.integers(len(speakers))]
-                self._move(row, stranger - self.means[source["speaker"]])
+                row["units"] = row["units"] + (stranger - self.means[source["speaker"]])[:, None]
             rows.append(row)
         return self._collate(rows, rng)
 
@@ -96,8 +102,8 @@ class BaseTask:
         """The acoustic loss with the voice heard from the reference."""
         sung, reference = batch
         sung.units = sung.units + UNIT_NOISE * torch.randn(sung.units.shape, generator=random.torch)
-        speaker = self.acoustic.speaker_encoder(normalise(reference))
-        return acoustic_loss(self.acoustic, sung, speaker, self.config, self.audio, random)
+        speaker = self.model.speaker_encoder(normalise(reference))
+        return acoustic_loss(self.model, sung, speaker, self.config, self.audio, random)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """The loss on held-out pieces, on held-out conversions and on units of held-out copies."""
@@ -118,42 +124,13 @@ class BaseTask:
         for speaker in [*sorted(sung), *read[::10]]:
             rng, clips = np.random.default_rng(4), self.by_speaker[speaker]
             stretches = [self._reference(clips[i % len(clips)], rng, 1.0) for i in range(8)]
-            heard = self.acoustic.speaker_encoder(
+            heard = self.model.speaker_encoder(
                 normalise(log_mel(torch.from_numpy(np.stack(stretches)), self.audio))
             )
             vectors.append(heard.mean(0) * torch.rsqrt(heard.mean(0).square().mean() + 1e-5))
             f0 = np.concatenate([self.corpus.get(c, "f0") for c in clips])
             pitches.append(float(np.median(f0[f0 > 0])) if (f0 > 0).any() else 0.0)
         return torch.stack(vectors), torch.tensor(pitches)
-
-    def _open_units(self) -> None:
-        """Where each clip's units lie, and whether a copy of it was heard."""
-        about = json.loads((self.corpus.folder / "units.json").read_text())
-        self.units = np.memmap(self.corpus.folder / "units.raw", np.float16, "r")
-        self.units = self.units.reshape(-1, about["n_units"])
-        self.variants, self.hiss_bands = len(about["warps"]), about["hiss_bands"]
-        copied = about.get("copied", [False] * len(self.corpus.clips))
-        for clip, where, with_copy in zip(self.corpus.clips, about["offsets"], copied, strict=True):
-            clip["units"], clip["copied"] = where, with_copy
-        self.plain, self.of_copy = 0, self.variants
-
-    def _way_to_hear(self, source: dict, rng: np.random.Generator) -> Any:
-        """The variant of a clip's units that says what is sung."""
-        if source["copied"] and rng.random() < COPIED:
-            return self.of_copy
-        return int(rng.integers(self.variants)) if rng.random() < 0.6 else self.plain
-
-    def _words(
-        self, source: dict, times: np.ndarray, ratio: float, way: Any, rng: np.random.Generator
-    ) -> dict[str, Any]:
-        """What is sung at some seconds (T,) of a clip, as parts of a row."""
-        offset, size = source["units"]
-        units = self.units[offset + way * size : offset + (way + 1) * size].T.astype(np.float32)
-        return {"units": to_grid(units, times)}
-
-    def _move(self, row: dict, by: np.ndarray) -> None:
-        """Move a row's units by (C,), from one speaker's mean to another's."""
-        row["units"] = row["units"] + by[:, None]
 
     def _unit_means(self, clips: list[dict]) -> dict[str, np.ndarray]:
         """Mean units (C,) of each speaker, where there is little drawn towards that of all; 0 for hiss."""
@@ -179,13 +156,13 @@ class BaseTask:
             c for c in held if c["copied"] and c["source"] in SHARES and c["speaker"] in self.by_speaker
         ]
         batches = {
-            "same": [self._row(c, c, rng, 1.0, self.plain) for c in same],
-            "convert": [self._row(a, b, rng, 1.0, self.plain) for a, b in pairs],
-            "copied": [self._row(c, c, rng, 1.0, self.of_copy) for c in copied[:32]],
+            "same": [self._row(c, c, rng, 1.0, 0) for c in same],
+            "convert": [self._row(a, b, rng, 1.0, 0) for a, b in pairs],
+            "copied": [self._row(c, c, rng, 1.0, self.variants) for c in copied[:32]],
         }
         return {name: self._collate(rows, rng) for name, rows in batches.items() if rows}
 
-    def _row(self, source: dict, target: dict, rng: np.random.Generator, ratio: float, way: Any) -> dict:
+    def _row(self, source: dict, target: dict, rng: np.random.Generator, ratio: float, variant: int) -> dict:
         frames, hop = self.frames + 2 * EDGE, self.audio.hop_length
         need = int(np.ceil(frames * ratio)) + 2
         total = min(source["f0"][1], target["f0"][1])
@@ -193,13 +170,15 @@ class BaseTask:
         at = np.minimum(start + np.round((np.arange(frames) + 0.5) * ratio - 0.5).astype(int), total - 1)
         f0 = self.corpus.get(target, "f0")[at] * ratio
         level = self.corpus.get(source, "level")[at]
+        offset, size = source["units"]
+        units = self.units[offset + variant * size : offset + (variant + 1) * size].T.astype(np.float32)
         times = (
             frame_times(1, self.audio, start)[0] + np.arange(frames) * ratio * hop / self.audio.sample_rate
         )
         speakers = self.by_speaker[target["speaker"]]
         return {
             "audio": self._audio(target, start, need, ratio, frames),
-            **self._words(source, times, ratio, way, rng),
+            "units": to_grid(units, times),
             "f0": fill_unvoiced(f0),
             "voiced": (f0 > 0).astype(np.float32),
             "loudness": relative_loudness(level, source["song_level"]),
@@ -247,14 +226,14 @@ def main() -> None:
     task = BaseTask(Corpus(options.corpus), ModelConfig(), options.batch_size, options.frames)
     begun = begin(task.model, options.start)
     if options.compile:
-        for part in (task.acoustic.decoder, task.acoustic.denoiser, task.acoustic.speaker_encoder):
+        for part in (task.model.decoder, task.model.denoiser, task.model.speaker_encoder):
             part.compile(dynamic=False)
     loop = LoopConfig(
         steps=options.steps, learning_rate=8e-4, precision=options.precision, checkpoint_every=250
     )
 
     def export(path: Path, step: int) -> None:
-        model = AcousticModel(task.acoustic, task.config, strangers=task.strangers())
+        model = AcousticModel(task.model, task.config, strangers=task.strangers())
         save_base(path, model, task.audio, trained_on=sorted(SHARES), steps=begun + step)
 
     train_or_export(task, options, loop, export)

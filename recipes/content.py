@@ -99,7 +99,7 @@ class ContentTask:
                 heard = "sung"
             else:
                 heard = "copied" if clip in self.copies and rng.random() < COPIED else "itself"
-            pieces.append(self.piece(clip, rng, *self._where(clip, rng, heard), heard))
+            pieces.append(self._piece(clip, rng, *self._where(clip, rng, heard), heard))
         pieces = spliced(pieces, rng, self.spliced)
         for _ in range(self.pairs):
             pieces += self._copy_pair(rng) if self.copied and rng.random() < 0.5 else self._sung_pair(rng)
@@ -136,7 +136,11 @@ class ContentTask:
         heard = units + NOISE * torch.randn(units.shape, generator=noise)
         error = (units - batch.teacher).square()
         teacher = (error.mean(-1) * batch.weight[:, None]).sum() / (batch.weight.sum() * error.shape[1])
-        phones = phone_error(model.phones(heard), batch.phones)
+        logits = model.phones(heard).float()
+        wrong = F.cross_entropy(
+            logits.flatten(0, 1), batch.phones.flatten(), ignore_index=-1, reduction="sum"
+        )
+        phones = wrong / (batch.phones >= 0).sum().clamp(min=1)
         pairs = units[len(units) - 2 * batch.pairs :]
         apart = (pairs[0::2] - pairs[1::2]).square().mean()
         loss = teacher + self.phone_weight * phones + self.pair_weight * apart
@@ -150,14 +154,14 @@ class ContentTask:
         voices = self.phrases[rng.integers(len(self.phrases))]
         first, second = rng.choice(len(voices), 2, replace=False)
         start, ratio = self._where(voices[first], rng)
-        pair = [self.piece(voices[v], rng, start, ratio) for v in (first, second)]
+        pair = [self._piece(voices[v], rng, start, ratio) for v in (first, second)]
         mean = (pair[0]["teacher"] + pair[1]["teacher"]) / 2
         return [p | {"teacher": mean} for p in pair]
 
     def _copy_pair(self, rng: np.random.Generator) -> list[dict]:
         clip = self.copied[rng.integers(len(self.copied))]
         start, ratio = self._where(clip, rng)
-        return [self.piece(clip, rng, start, ratio, heard) for heard in ("itself", "copied")]
+        return [self._piece(clip, rng, start, ratio, heard) for heard in ("itself", "copied")]
 
     def _where(self, clip: dict, rng: np.random.Generator, heard: str = "itself") -> tuple[int, float]:
         ratio = float(np.exp(rng.uniform(np.log(0.75), np.log(1.4)))) if rng.random() < 0.6 else 1.0
@@ -171,18 +175,9 @@ class ContentTask:
         rows = twins.get(clip, *where) if twins else self.corpus.get(clip, "audio_16k", *where)
         return rows.astype(np.float32) / 32768
 
-    def piece(
+    def _piece(
         self, clip: dict, rng: np.random.Generator | None, start: int, ratio: float, heard: str = "itself"
     ) -> dict:
-        """What the student hears of a clip from unit `start` on, and its teachers.
-
-        Args:
-            clip: of the corpus.
-            rng: of the perturbations; None: heard as it is.
-            start: first unit.
-            ratio: by which it is made faster and higher.
-            heard: "itself", "copied" or "sung".
-        """
         audio = self._audio(clip, start, int(np.ceil(self.units * ratio)) + 2, heard)
         times = start + np.arange(self.units) * ratio
         offset, total = clip["teacher"]
@@ -219,9 +214,9 @@ class ContentTask:
         return Batch(**stacked, weight=torch.tensor([p["weight"] for p in pieces]), pairs=pairs)
 
     def _held_batch(self) -> Batch:
-        pieces = [self.piece(c, None, 0, 1.0) for c in self.held[:48]]
+        pieces = [self._piece(c, None, 0, 1.0) for c in self.held[:48]]
         for voices in phrases_of(self.held) or self.phrases[:1]:
-            pieces += [self.piece(c, None, 0, 1.0) for c in voices[:2]]
+            pieces += [self._piece(c, None, 0, 1.0) for c in voices[:2]]
         singles = 48 if len(self.held) >= 48 else len(self.held)
         return self._collate(pieces, (len(pieces) - singles) // 2)
 
@@ -236,12 +231,6 @@ class ContentTask:
             counts[clip["speaker"]] = counts.get(clip["speaker"], 0) + size
         every = sum(totals.values()) / sum(counts.values())
         return {s: (total - every * counts[s]) / (counts[s] + ENOUGH_ROWS) for s, total in totals.items()}
-
-
-def phone_error(logits: Tensor, phones: Tensor) -> Tensor:
-    """Mean cross-entropy of logits (B, U, P) over the phones (B, U) that are known, not -1."""
-    wrong = F.cross_entropy(logits.float().flatten(0, 1), phones.flatten(), ignore_index=-1, reduction="sum")
-    return wrong / (phones >= 0).sum().clamp(min=1)
 
 
 def spliced(pieces: list[dict], rng: np.random.Generator, share: float) -> list[dict]:

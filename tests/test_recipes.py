@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from resing import checkpoint
-from resing.features.content import to_grid
 from resing.nets.acoustic import Stack
 
 
@@ -155,12 +154,3 @@ def test_a_critic_learns_what_is_recorded_and_a_rendering_to_convince_it(critic:
     with torch.no_grad():
         _, least, none = critic.judge(judge, clear, clear, told)
     assert least < 0.5 * unconvincing and none == 0 < unlike
-
-
-def test_units_are_put_on_frames_as_a_conversion_puts_them(script: Callable[[str], ModuleType]):
-    units = torch.randn(2, 5, 20)
-    times = np.array([[0.0, 0.011, 0.137], [0.0999, 0.25, 0.379]])
-    position = torch.from_numpy(times / 0.02).float().clamp(max=18.999)
-    found = script("recipes/together.py").at_frames(units, position)
-    for row in range(2):
-        np.testing.assert_allclose(found[row], to_grid(units[row].numpy(), times[row]), atol=1e-3)
