@@ -237,6 +237,27 @@ def test_the_house_mel_of_a_24_khz_voice_is_near_that_of_the_sound(sung_phrase: 
     assert torch.allclose(part, moved[..., 80:170], atol=1e-5)
 
 
+# -- a network that has learnt little
+
+
+class Doubtful(torch.nn.Module):
+    """Says of everything that four fifths of it is noise."""
+
+    reach = 0
+
+    def forward(self, x: torch.Tensor, k: torch.Tensor, cond: torch.Tensor) -> torch.Tensor:
+        return 0.8 * x
+
+
+@pytest.mark.parametrize("sampler", ["dpm-solver++", "ddim", "ancestral"])
+def test_what_is_not_yet_known_of_pure_noise_stays_within_the_range_of_mels(sampler: str, tmp_path: Path):
+    model = model_of(imported(tmp_path, "44.1 kHz"))
+    model.net.denoise_fn = Doubtful()
+    mel = model.own_mel(torch.zeros(1, model.config.hidden, 40), sampler=sampler, steps=20)[0]
+    low, high = model.net.spec_min[:, None] - 1e-3, model.net.spec_max[:, None] + 1e-3
+    assert bool(((mel >= low) & (mel <= high)).all())
+
+
 # -- windows
 
 

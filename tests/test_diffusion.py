@@ -351,8 +351,6 @@ def test_ancestral_sampling_draws_from_the_data() -> None:
     output = diffusion.ancestral(gaussian_denoiser(0.3), noise(0), steps, SCHEDULE, noise)
     assert output.mean().item() == pytest.approx(MU, abs=0.01)
     assert output.std().item() == pytest.approx(0.3, rel=0.03)
-    held = diffusion.ancestral(gaussian_denoiser(0.3), noise(0), steps[-5:], SCHEDULE, noise, limit=0.5)
-    assert held.abs().max().item() <= 0.5
 
 
 def test_speed_ups_that_do_not_fit() -> None:

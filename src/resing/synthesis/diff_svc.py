@@ -26,7 +26,8 @@ SAMPLERS = {"dpm-solver++": diffusion.dpm_solver_pp_2m, "plms": diffusion.plms, 
 """Beside these there is ancestral sampling, which draws noise at every step."""
 UNITS_PER_SECOND = 50
 CLEAN_LIMIT = 1.0
-"""Ancestral sampling holds the clean mel within its range, as Diff-SVC does."""
+"""All samplers but PLMS, which is left as published, hold the clean mel within its range, as Diff-SVC does in
+ancestral sampling: of what is a little wrong about pure noise comes a mel many times as large as any."""
 
 
 def build(config: DiffSvcConfig) -> DiffSvcNet:
@@ -169,10 +170,14 @@ class DiffSvcModel:
         def noise(k: float) -> Tensor:
             return frame_noise(seed + 7 * int(k + 1), start_frame, cond.shape[-1], bands)[None].to(cond)
 
-        denoise = diffusion.denoiser(lambda x, k: self.net.denoise_fn(x, k, cond), self.schedule, "eps")
+        said = diffusion.denoiser(lambda x, k: self.net.denoise_fn(x, k, cond), self.schedule, "eps")
+
+        def denoise(x: Tensor, k: Tensor) -> Tensor:
+            return said(x, k) if sampler == "plms" else said(x, k).clamp(-CLEAN_LIMIT, CLEAN_LIMIT)
+
         x = temperature * noise(self.config.steps)
         if sampler == "ancestral":
-            x = diffusion.ancestral(denoise, x, times, self.schedule, noise, CLEAN_LIMIT)
+            x = diffusion.ancestral(denoise, x, times, self.schedule, noise)
         else:
             x = SAMPLERS[sampler](denoise, x, times, self.schedule)
         low, high = self.net.spec_min[:, None], self.net.spec_max[:, None]

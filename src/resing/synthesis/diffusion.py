@@ -372,7 +372,6 @@ def ancestral(
     steps: Sequence[float],
     schedule: NoiseSchedule,
     noise: Callable[[float], Tensor],
-    limit: float = math.inf,
 ) -> Tensor:
     """Clean data from x (B, ...) at steps[0] by drawing from the posterior (Ho et al. 2020, eq. 6 and 7).
 
@@ -382,17 +381,16 @@ def ancestral(
         steps: falling; every step of the schedule for the sampler as published.
         schedule: the noise schedule.
         noise: standard normal (B, ...) to add on the way down to a step.
-        limit: the clean data is held within -limit .. limit.
     """
     _require_falling(steps)
     bars = (2 * log_snr_at(schedule, torch.tensor(steps, dtype=torch.float64))).sigmoid().tolist()
     for i, (k, k_next) in enumerate(pairwise(steps)):
         bar, bar_next = bars[i], bars[i + 1]
-        x0 = denoise(x, _clock(k, x)).clamp(-limit, limit)
+        x0 = denoise(x, _clock(k, x))
         beta = 1 - bar / bar_next
         mean = math.sqrt(bar_next) * beta * x0 + math.sqrt(bar / bar_next) * (1 - bar_next) * x
         x = mean / (1 - bar) + math.sqrt(beta * (1 - bar_next) / (1 - bar)) * noise(k_next)
-    return denoise(x, _clock(steps[-1], x)).clamp(-limit, limit)
+    return denoise(x, _clock(steps[-1], x))
 
 
 def _require_falling(steps: Sequence[float]) -> None:
