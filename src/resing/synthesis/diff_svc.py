@@ -43,6 +43,14 @@ def build(config: DiffSvcConfig) -> DiffSvcNet:
     )
 
 
+def denoiser(
+    net: DiffSvcNet, cond: Tensor, schedule: diffusion.NoiseSchedule, limit: float = CLEAN_LIMIT
+) -> diffusion.Denoiser:
+    """The clean mel within -limit .. limit that the network makes of a noisy one, told `cond` (B, H, T)."""
+    said = diffusion.denoiser(lambda x, k: net.denoise_fn(x, k, cond), schedule, "eps")
+    return lambda x, k: said(x, k).clamp(-limit, limit)
+
+
 def pitch_rows(f0: np.ndarray, config: DiffSvcConfig) -> np.ndarray:
     """Row of the table of pitches for each f0 in Hz, (T,): even in mel, notes beyond its ends at its ends."""
 
@@ -170,11 +178,8 @@ class DiffSvcModel:
         def noise(k: float) -> Tensor:
             return frame_noise(seed + 7 * int(k + 1), start_frame, cond.shape[-1], bands)[None].to(cond)
 
-        said = diffusion.denoiser(lambda x, k: self.net.denoise_fn(x, k, cond), self.schedule, "eps")
-
-        def denoise(x: Tensor, k: Tensor) -> Tensor:
-            return said(x, k) if sampler == "plms" else said(x, k).clamp(-CLEAN_LIMIT, CLEAN_LIMIT)
-
+        limit = math.inf if sampler == "plms" else CLEAN_LIMIT
+        denoise = denoiser(self.net, cond, self.schedule, limit)
         x = temperature * noise(self.config.steps)
         if sampler == "ancestral":
             x = diffusion.ancestral(denoise, x, times, self.schedule, noise)

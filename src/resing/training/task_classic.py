@@ -89,7 +89,7 @@ class ClassicTask:
         net, piece = self.voice.net, piece.to(self.voice.speaker.device)
         cond = self._condition(piece)
         x = frame_noise(0, 0, piece.mel.shape[-1], piece.mel.shape[1])[None].to(cond)
-        denoise = diffusion.denoiser(lambda x, k: net.denoise_fn(x, k, cond), self.schedule, "eps")
+        denoise = diff_svc.denoiser(net, cond, self.schedule)
         steps = diffusion.lu_lambda_steps(self.schedule, SHOWN_STEPS)
         x = diffusion.dpm_solver_pp_2m(denoise, x, steps, self.schedule)
         low, high = net.spec_min[:, None], net.spec_max[:, None]
