@@ -45,8 +45,7 @@ FAINT = 0.02
 def begin(model: nn.Module, start: Path | None) -> int:
     """Put exported weights into a new run's model; returns the steps they have seen, 0 without any.
 
-    Blocks that the model has and the weights have not stay random, with next to no say. Where a tensor has
-    more rows or columns than the weights', those beyond are zero.
+    Blocks that the model has and the weights have not stay random, with next to no say.
     """
     if start is None or start.is_dir():
         return 0
@@ -54,8 +53,7 @@ def begin(model: nn.Module, start: Path | None) -> int:
     begun = model.state_dict()
     for name, value in begun.items():
         if ".blocks." not in name or name in tensors:
-            begun[name] = torch.zeros_like(value)
-            begun[name][tuple(slice(size) for size in tensors[name].shape)] = tensors[name].float()
+            begun[name] = tensors[name].float()
         elif name.endswith(".scale"):
             begun[name] = torch.full_like(value, FAINT)
     model.load_state_dict(begun)

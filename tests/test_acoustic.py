@@ -3,20 +3,9 @@
 import pytest
 import torch
 
-from resing.audio.mel import log_mel
 from resing.config import AudioConfig, ModelConfig
 from resing.errors import ConfigError
-from resing.nets.source_filter import pulse_train
-from resing.synthesis.acoustic import (
-    FAINTEST,
-    GUIDED_FRAMES,
-    AcousticModel,
-    build,
-    denormalise,
-    normalise,
-    save_base,
-)
-from resing.synthesis.vocoder import phase_at_frames
+from resing.synthesis.acoustic import GUIDED_FRAMES, AcousticModel, build, denormalise, normalise, save_base
 from resing.training.acoustic import AcousticBatch, acoustic_loss, mel_mask
 from resing.training.loop import Randomness
 
@@ -48,25 +37,6 @@ def batch(frames: int = 40) -> AcousticBatch:
         bandwidth=torch.tensor([12000.0]),
         valid=torch.ones(1, frames),
     )
-
-
-@pytest.mark.parametrize("hz", [91.0, 123.4, 300.0, 1111.0])
-def test_the_comb_is_what_pulses_look_like_in_the_mel(hz: float) -> None:
-    f0 = torch.full((1, 20), hz)
-    phase = torch.from_numpy(phase_at_frames(f0[0].numpy(), AUDIO)[:-1]).float()[None]
-    expected = log_mel(pulse_train(f0, phase, AUDIO.hop_length, AUDIO.sample_rate), AUDIO)[0, :, 10]
-    comb = denormalise(build(tiny(), AUDIO).comb(f0))[0, 10]
-    partials = expected > -1.5
-    assert partials.float().mean() > 0.08
-    assert (comb - expected)[partials].abs().max() < 0.5
-    assert comb.min() >= FAINTEST - 1e-4
-
-
-def test_notes_outside_the_table_have_its_last_comb() -> None:
-    net = build(tiny(), AUDIO)
-    low, lowest, highest, high = net.comb(torch.tensor([[20.0, 50.0, 1600.0, 3000.0]]))[0]
-    torch.testing.assert_close(low, lowest)
-    torch.testing.assert_close(high, highest)
 
 
 @pytest.mark.parametrize(

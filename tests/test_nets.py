@@ -50,7 +50,7 @@ def test_content_units_have_unit_mean_square_and_bounded_look_ahead() -> None:
 def test_adapters_start_as_nothing_train_alone_and_merge_to_the_same() -> None:
     torch.manual_seed(0)
     net = build(TINY, AudioConfig())
-    score, voice, speaker = torch.randn(1, 20, net.decoder.enter.in_features), None, torch.randn(1, 8)
+    score, voice, speaker = torch.randn(1, 20, 8 + 3), None, torch.randn(1, 8)
     voice = net.voice(speaker)
     before = net.decode(score, voice)
     add_adapters(net, rank=2)

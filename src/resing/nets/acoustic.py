@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from resing.nets.convnext import ConvNeXtBlock
 
 SCORE_CHANNELS = 3
-"""Channels of the score beside the units and the harmonics: note, voicing, loudness."""
+"""Channels of the score beside the units: note, voicing, loudness."""
 
 
 class SpeakerEncoder(nn.Module):
@@ -72,11 +72,7 @@ class AcousticNet(nn.Module):
         kernel_size: frames each block sees.
         expansion: width of each block's perceptron in multiples of H.
         speaker_dim: size of the speaker vector.
-        harmonics: normalised mel of a pulse train at each pitch of a table, (P, M).
-        pitches: the lowest pitch of the table in Hz, and how many rows an octave has.
     """
-
-    harmonics: Tensor
 
     def __init__(
         self,
@@ -88,17 +84,13 @@ class AcousticNet(nn.Module):
         kernel_size: int,
         expansion: int,
         speaker_dim: int,
-        harmonics: Tensor,
-        pitches: tuple[float, int],
     ) -> None:
         super().__init__()
-        self.register_buffer("harmonics", harmonics, persistent=False)
-        self.lowest, self.rows = pitches
         self.speaker_encoder = SpeakerEncoder(n_mels, 192, 3, speaker_dim)
         self.film = nn.Sequential(nn.Linear(speaker_dim, hidden), nn.SiLU())
         self.time = nn.Sequential(nn.Linear(64, hidden), nn.SiLU())
-        score = n_units + SCORE_CHANNELS + n_mels
-        self.decoder = Stack(score, 2 * n_mels, hidden, decoder_layers, kernel_size, expansion, hidden)
+        score = n_units + SCORE_CHANNELS
+        self.decoder = Stack(score, n_mels, hidden, decoder_layers, kernel_size, expansion, hidden)
         self.denoiser = Stack(
             2 * n_mels + score, n_mels, hidden, denoiser_layers, kernel_size, expansion, hidden
         )
@@ -108,23 +100,16 @@ class AcousticNet(nn.Module):
         """FiLM vector (B, H) from speaker vector (B, S)."""
         return self.film(speaker)
 
-    def score(self, units: Tensor, f0: Tensor, voiced: Tensor, loudness: Tensor) -> Tensor:
-        """The score's channels side by side, (B, T, C + 3 + M): units, note, voicing, loudness, harmonics."""
+    @staticmethod
+    def score(units: Tensor, f0: Tensor, voiced: Tensor, loudness: Tensor) -> Tensor:
+        """The score's channels side by side, (B, T, C + 3): units, note, voicing, loudness."""
         note = torch.log2(f0 / 220.0)
         level = (loudness + 20.0) / 20.0
-        told = torch.cat([units, torch.stack([note, voiced.to(units), level], dim=1)], dim=1)
-        return torch.cat([told.transpose(1, 2), self.comb(f0)], dim=-1)
-
-    def comb(self, f0: Tensor) -> Tensor:
-        """Normalised mel of a pulse train at `f0` in Hz (B, T), on straight lines in the table: (B, T, M)."""
-        at = (torch.log2(f0 / self.lowest) * self.rows).clamp(0, len(self.harmonics) - 1.001)
-        below, part = at.long(), at.frac().unsqueeze(-1)
-        return torch.lerp(self.harmonics[below], self.harmonics[below + 1], part)
+        return torch.cat([units, torch.stack([note, voiced.to(units), level], dim=1)], dim=1).transpose(1, 2)
 
     def decode(self, score: Tensor, voice: Tensor) -> Tensor:
-        """First, deterministic mel (B, M, T), normalised: a smooth one, and as much of the comb as it asks."""
-        smooth, share = self.decoder(score, voice).chunk(2, dim=-1)
-        return (smooth + share * score[..., -share.shape[-1] :]).transpose(1, 2)
+        """First, deterministic mel (B, M, T), normalised."""
+        return self.decoder(score, voice).transpose(1, 2)
 
     def denoise(self, x: Tensor, clock: Tensor, first: Tensor, score: Tensor, voice: Tensor) -> Tensor:
         """What the denoiser says of noisy mel `x` (B, M, T) at `clock` (B,) in [0, 1], given the first."""

@@ -1,7 +1,5 @@
 """Units, note, voicing, loudness and a voice in, mel out: the decoder's first mel, refined by diffusion."""
 
-import math
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resing import checkpoint
-from resing.audio.mel import log_mel
 from resing.config import AudioConfig, ModelConfig
 from resing.errors import ConfigError
 from resing.nets.acoustic import AcousticNet
-from resing.nets.source_filter import pulse_train
 from resing.synthesis import diffusion
 
 EMBEDDED = Path(__file__).parent.parent / "weights" / "base.safetensors"
@@ -22,11 +18,6 @@ MEL_MEAN, MEL_SCALE = -5.0, 3.0
 STRANGERS, STRANGERS_F0 = "strangers.speaker", "strangers.f0"
 SHALLOW_STEP = 200.0
 """The ddpm step at which sampling starts from the noised first mel (Liu et al. 2022, arXiv 2105.02446)."""
-
-LOWEST_HZ, HIGHEST_HZ, ROWS_PER_OCTAVE = 50.0, 1600.0, 96
-"""Pitches of the table of harmonics: eight rows a semitone."""
-FAINTEST = -4.0
-"""Natural log of the least that the table holds; its partials lie about 0."""
 
 GUIDED_FRAMES = 43
 """Half a second: as far on both sides a guided frame takes the difference of two singers from."""
@@ -54,22 +45,6 @@ def mean_speaker(vectors: Tensor) -> Tensor:
     return mean * torch.rsqrt(mean.square().mean() + 1e-5)
 
 
-@lru_cache(maxsize=4)
-def harmonic_mels(audio: AudioConfig) -> Tensor:
-    """Normalised mel of a steady pulse train of unit power at each pitch of the table, (P, M).
-
-    Between its partials lies noise, at FAINTEST, as between those of a voice.
-    """
-    octaves = math.log2(HIGHEST_HZ / LOWEST_HZ)
-    frames = audio.n_fft // audio.hop_length + 1  # the middle one lies within them
-    with torch.device("cpu"):  # shapes are worked out on "meta"
-        pitches = LOWEST_HZ * 2.0 ** torch.linspace(0, octaves, round(octaves * ROWS_PER_OCTAVE) + 1)
-        start = torch.zeros(len(pitches), 1)
-        pulses = pulse_train(pitches.unsqueeze(1), start, frames * audio.hop_length, audio.sample_rate)
-        mel = log_mel(pulses, audio)[:, :, frames // 2]
-        return normalise(torch.logaddexp(mel, torch.tensor(FAINTEST)))
-
-
 def build(config: ModelConfig, audio: AudioConfig) -> AcousticNet:
     """An untrained network of the given shape."""
     return AcousticNet(
@@ -81,8 +56,6 @@ def build(config: ModelConfig, audio: AudioConfig) -> AcousticNet:
         config.kernel_size,
         config.expansion,
         config.speaker_dim,
-        harmonic_mels(audio),
-        (LOWEST_HZ, ROWS_PER_OCTAVE),
     )
 
 

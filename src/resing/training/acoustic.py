@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from resing.audio.mel import mel_centres
@@ -12,11 +11,6 @@ from resing.nets.acoustic import AcousticNet
 from resing.synthesis import diffusion
 from resing.synthesis.acoustic import normalise
 from resing.training.loop import Randomness
-
-PATCH, STRIDE = (8, 4), (4, 2)
-"""Bands and frames of the patches whose means are compared, and from one patch to the next."""
-ENVELOPE = 2.0
-"""Weight of their error."""
 
 
 @dataclass
@@ -52,17 +46,6 @@ def mel_mask(bandwidth: Tensor, audio: AudioConfig) -> Tensor:
     return (centres[None] <= 0.95 * bandwidth[:, None]).float().unsqueeze(-1)
 
 
-def envelope_error(error: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute error (scalar) of patches' means, of mels whose `error` (B, M, T) is judged where `mask` is 1.
-
-    The log mel of a voice is as noisy as its breath, so most of its absolute error nothing can take away; what
-    is wrong with a formant is what is left when that is averaged out.
-    """
-    share = F.avg_pool2d(mask, PATCH, STRIDE)
-    means = F.avg_pool2d(error * mask, PATCH, STRIDE) / share.clamp(min=1e-6)
-    return (means.abs() * share).sum() / share.sum()
-
-
 def acoustic_loss(
     net: AcousticNet,
     batch: AcousticBatch,
@@ -71,7 +54,7 @@ def acoustic_loss(
     audio: AudioConfig,
     random: Randomness,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Masked L1 and envelope error of the decoder plus masked mean square of the denoiser.
+    """Masked L1 of the decoder plus masked mean square of the denoiser.
 
     Bands that the recording never had are filled with the decoder's own mel and not judged.
 
@@ -89,7 +72,6 @@ def acoustic_loss(
     voice = net.voice(speaker)
     first = net.decode(score, voice)
     decoder = ((first - target).abs() * mask).sum() / mask.sum()
-    envelope = envelope_error(first - target, mask.expand_as(target))
     fixed = first.detach()
     data = torch.where(mask > 0, target, fixed)
     noise = torch.randn(data.shape, generator=random.torch).to(data)
@@ -103,5 +85,4 @@ def acoustic_loss(
         sample = diffusion.ddpm_pair(data, t * schedule.last_step, noise, schedule, prediction)  # type: ignore[arg-type]
         said, wanted = net.denoise(sample.x_k, t, fixed, score, voice), sample.target
     error = ((said - wanted).square() * mask).sum() / mask.sum()
-    figures = {"decoder": decoder, "envelope": envelope, "denoiser": error}
-    return decoder + ENVELOPE * envelope + error, {name: float(x.detach()) for name, x in figures.items()}
+    return decoder + error, {"decoder": float(decoder.detach()), "denoiser": float(error.detach())}
