@@ -106,6 +106,10 @@ class Singing:
         float | None,
         _option("guidance", "leads the sound further away from the song's singer: 0 not at all, .5 clearly."),
     ] = None
+    articulation: Annotated[
+        float | None,
+        _option("articulation", "how much of the singer's own way to say the words is kept, 0 to 1."),
+    ] = None
     dynamics: Annotated[
         float | None, _option("dynamics", "how far it rises and falls with the source, 0 to 1.")
     ] = None

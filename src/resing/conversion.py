@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Protocol
 from resing import __version__, cache, checkpoint, conversion_take, pitch
 from resing.audio import files
 from resing.config import ConvertOptions
+from resing.conversion_articulation import articulation_of
 from resing.conversion_melody import Score, arrange, check_pitch_out, save_melody
 from resing.conversion_output import Levelled, Levels, output_rate
 from resing.conversion_record import RENDERING, ConversionRecord
@@ -33,7 +34,6 @@ from resing.features.residue import LONG_REVERB_DB
 from resing.pitch_file import read_pitch
 from resing.pitch_tune import scale_tones
 from resing.synthesis import diff_svc, vocoder_nsf
-from resing.synthesis.acoustic import AcousticModel
 from resing.synthesis.vocoder import Vocoder
 from resing.voice import Voice, VoiceCard
 
@@ -130,12 +130,12 @@ class Converter:
         score, options, moved = arrange(features, limits, options, table)
         if range_heard:
             range_heard(float(options.transpose), moved)
-        score = self._led_away(score, recording, options)
         kept_anyway = table or pitch_out or self.keeps or (settled and settled.anew)
         name = self._take_name(digest, options) if kept_anyway else None
         take = Take.find(name, len(score.f0), self.voice.audio.hop_length) if name else None
         with _scratch_beside(out) as scratch:
             with watch("sing"):
+                score = self._with_source(score, features, recording, options)
                 sung = self.renderer.song(score, options, scratch, take, lambda done: tell("sing", done, 1.0))
                 if name and settled is None:
                     conversion_take.keep_samples(name, scratch)
@@ -224,11 +224,18 @@ class Converter:
         )
         return open_recording(source, *part), features
 
-    def _led_away(self, score: Score, recording: Recording, options: ConvertOptions) -> Score:
-        """The score with the singer whom guidance leads away from, where there is any."""
-        if not options.guidance or not isinstance(self.acoustic, AcousticModel):
+    def _with_source(
+        self, score: Score, heard: Features, recording: Recording, options: ConvertOptions
+    ) -> Score:
+        """The score with what guidance and articulation take from the source, where there is any."""
+        base = self.voice.base if options.guidance or options.articulation else None
+        singer = singer_of(recording, heard, base) if base else None
+        if base is None or singer is None:
             return score
-        return replace(score, singer=singer_of(recording, score.features, self.acoustic))
+        if options.articulation:
+            said = articulation_of(recording, heard, base, singer, self.voice.speaker)
+            score = replace(score, articulation=said)
+        return replace(score, singer=singer)
 
     def _take_name(self, digest: str, options: ConvertOptions) -> str:
         """Hash of all that decides a rendering except its melody."""

@@ -20,13 +20,15 @@ from resing.synthesis.vocoder import phase_of_phrases
 class Score:
     """What is to be sung per frame: f0 in Hz, > 0 everywhere, and pulse cycles at the frame's start.
 
-    `singer` is the vector of who sings in the source, (1, S), whom the voice is led away from.
+    `singer` is the vector of who sings in the source, (1, S), whom the voice is led away from; `articulation`
+    what is added to the mel, (bands, T).
     """
 
     features: Features
     f0: np.ndarray
     phase: np.ndarray
     singer: Tensor | None = None
+    articulation: np.ndarray | None = None
 
     @property
     def melody(self) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from resing.conversion_retakes import Settled
 from resing.errors import AudioError, ConfigError
 from resing.whole import whole
 
-RENDERING = 2
+RENDERING = 3
 """Counts up when the same options and models give other samples."""
 
 

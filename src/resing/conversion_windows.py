@@ -106,6 +106,7 @@ class Renderer:
                 seed=options.seed + 1,
             )
         f0, voiced, loudness = (_batch(x[start:stop]) for x in (score.f0, heard.voiced, heard.loudness))
+        said = score.articulation
         return self.acoustic.sample(
             torch.from_numpy(heard.window(start, stop))[None],
             f0,
@@ -118,6 +119,7 @@ class Renderer:
             temperature=options.temperature,
             away=score.singer,
             guidance=options.guidance,
+            articulation=None if said is None else options.articulation * _batch(said[:, start:stop]),
         )
 
 

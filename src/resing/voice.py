@@ -134,6 +134,20 @@ class Voice:
             base.net.requires_grad_(False)
         return base
 
+    @cached_property
+    def base(self) -> AcousticModel | None:
+        """The model that sings in any voice whose vector it is given; None where one voice is all it knows.
+
+        A full voice that was a change of another base than is installed stands for that base.
+        """
+        if self.diff_svc or not self.card.base_hash:
+            return None
+        installed = AcousticModel.load(acoustic.EMBEDDED)
+        if installed.base_hash == self.card.base_hash:
+            return installed
+        assert isinstance(self.acoustic, AcousticModel)
+        return self.acoustic
+
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str]) -> "Voice":
         """The voice of that name, the user's own before the shipped ones, or in that file.

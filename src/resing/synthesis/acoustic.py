@@ -39,6 +39,11 @@ def smoothed(mel: Tensor) -> Tensor:
     return F.avg_pool1d(wide, 2 * GUIDED_FRAMES + 1, 1)
 
 
+def widened(bands: Tensor, n_mels: int) -> Tensor:
+    """Bands (B, K, T) as mel bands (B, M, T), on straight lines."""
+    return F.interpolate(bands.transpose(1, 2), n_mels, mode="linear").transpose(1, 2)
+
+
 def mean_speaker(vectors: Tensor) -> Tensor:
     """The mean of (K, S) vectors at unit mean square, (S,)."""
     mean = vectors.mean(0)
@@ -125,6 +130,11 @@ class AcousticModel:
         return self.net.speaker_encoder(normalise(mel))
 
     @torch.inference_mode()
+    def first(self, units: Tensor, f0: Tensor, voiced: Tensor, loudness: Tensor, speaker: Tensor) -> Tensor:
+        """The decoder's mel of a score, normalised, (B, M, T); see `sample`."""
+        return self.net.decode(self.net.score(units, f0, voiced, loudness), self.net.voice(speaker))
+
+    @torch.inference_mode()
     def sample(
         self,
         units: Tensor,
@@ -139,6 +149,7 @@ class AcousticModel:
         temperature: float = 1.0,
         away: Tensor | None = None,
         guidance: float = 0.0,
+        articulation: Tensor | None = None,
     ) -> Tensor:
         """Sing the score.
 
@@ -159,6 +170,7 @@ class AcousticModel:
             temperature: factor on the noise that sampling starts from; less is calmer, with less variation.
             away: vector of the singer to get away from, (1, S).
             guidance: how far, as a share of the way from that singer to this one.
+            articulation: what to add to the finished mel, on the networks' scale, (B, bands, T).
 
         Returns:
             Natural-log mel, (B, M, T).
@@ -172,6 +184,8 @@ class AcousticModel:
         beyond: Tensor | float = 0.0
         if away is not None and guidance > 0:
             beyond = guidance * smoothed(first - self.net.decode(score, self.net.voice(away)))
+        if articulation is not None:
+            beyond = beyond + widened(articulation, first.shape[1])
         if steps == 0:
             return denormalise(first + beyond)
         family = self.check_sampler(sampler)

@@ -158,6 +158,7 @@ function showHow(upload) {
       choice("out_of_range", "Notes that the voice does not have", options.out_of_range, { fold: "move by octaves", clamp: "to its highest or lowest", keep: "try anyway" }),
       choice("a_cappella", "The song is", "", { "": "heard by itself", no: "a voice with music", yes: "a voice alone" }),
       number("lead_gain_db", "Voice louder or softer, dB", song.mix.lead_gain_db, { min: -24, max: 24, step: 0.5 }),
+      number("articulation", "Keep the singer's way with words, 0 to 1", options.articulation, { min: 0, max: 1, step: 0.1 }),
       number("dynamics", "Follow its loud and soft, 0 to 1", options.dynamics, { min: 0, max: 1, step: 0.1 }),
       number("temperature", "Liveliness, 0 to 1.5", options.temperature, { min: 0, max: 1.5, step: 0.1 }),
       number("steps", "Care: more is slower", options.steps, { min: 0, max: 50 }),
@@ -168,7 +169,7 @@ function showHow(upload) {
   const field = (name) => form.elements.namedItem(name);
   async function begin(preview) {
     if (!form.reportValidity()) return;
-    const numbers = Object.fromEntries(["dynamics", "temperature", "steps", "seed"].map((name) => [name, Number(field(name).value)]));
+    const numbers = Object.fromEntries(["articulation", "dynamics", "temperature", "steps", "seed"].map((name) => [name, Number(field(name).value)]));
     const transpose = keyed.value === "own" ? Number(field("own").value) : keyed.value;
     const alone = { yes: true, no: false }[field("a_cappella").value] ?? (heard ? heard.a_cappella : null);
     await sing({ kind: "convert", upload: upload.id, voice: state.voice, preview, options: { ...numbers, transpose, out_of_range: field("out_of_range").value },
