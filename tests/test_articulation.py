@@ -15,6 +15,7 @@ from resing.conversion import Converter
 from resing.conversion_articulation import BANDS, LARGEST, STRETCHES, Sung, articulation_of, stretch
 from resing.conversion_singer import singer_of
 from resing.features.extract import extract, open_recording
+from resing.features.f0 import fill_unvoiced
 
 AUDIO = AudioConfig()
 FRAMES = 200
@@ -34,19 +35,21 @@ def found(
     said: np.ndarray,
     voice: np.ndarray | None = None,
     quiet: slice = slice(0),
+    up: float = 0.0,
 ) -> np.ndarray:
     """Articulation where the source is `heard` and the model sings `said`, all voiced, with a quiet part.
 
-    The voice sings the same, or `voice`.
+    The voice sings the same, or `voice`, some semitones up.
     """
     loudness = np.full(FRAMES, -10.0)
     loudness[quiet] = -50.0
     features = SimpleNamespace(loudness=loudness, silent=loudness < -90, voiced=np.ones(FRAMES, bool))
     mine = said if voice is None else voice
     monkeypatch.setattr(conversion_articulation, "_sung", lambda *_: Sung(heard, said, mine))
-    features.audio = AUDIO
-    nobody = torch.zeros(1, 4)
-    return articulation_of(None, features, None, nobody, nobody).astype(np.float32)  # type: ignore[arg-type]
+    features.audio, features.f0 = AUDIO, np.full(FRAMES, 220.0)
+    f0, nobody = features.f0 * 2 ** (up / 12), torch.zeros(1, 4)
+    more = articulation_of(None, features, f0, None, nobody, nobody)  # type: ignore[arg-type]
+    return more.astype(np.float32)
 
 
 def test_what_stays_the_same_is_the_singer_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +90,15 @@ def test_it_moves_to_where_the_voice_has_its_formants(monkeypatch: pytest.Monkey
     assert expected > 12.8 and where == pytest.approx(expected, abs=0.25)
 
 
+def test_it_fades_the_higher_a_note_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = spoken()
+    heard = said + 0.3 * spoken(4)
+    as_it_is, down, up, octave = (found(monkeypatch, heard, said, up=up) for up in (0.0, -12.0, 8.5, 12.0))
+    np.testing.assert_allclose(down, as_it_is)
+    np.testing.assert_allclose(up, as_it_is / 2, atol=1e-3)
+    assert np.abs(as_it_is).max() > 0.2 and not octave.any()
+
+
 def test_what_lies_above_the_words_stays_the_voices_own(monkeypatch: pytest.MonkeyPatch) -> None:
     said = spoken()
     heard = said.copy()
@@ -113,11 +125,13 @@ def test_windows_do_not_matter(
     features = extract(song, voice.audio, voice.features, tiny_converter.encoder)
     singer = singer_of(recording, features, voice.base)
     assert singer is not None and voice.base is not None
-    me = voice.speaker
-    whole = articulation_of(recording, features, voice.base, singer, me)
+    me, f0 = voice.speaker, fill_unvoiced(features.f0)
+    whole = articulation_of(recording, features, f0, voice.base, singer, me)
     assert whole.shape == (BANDS, len(features.f0)) and np.abs(whole).max() > 0.01
     monkeypatch.setattr(conversion_articulation, "WINDOW_FRAMES", 37)
-    np.testing.assert_allclose(articulation_of(recording, features, voice.base, singer, me), whole, atol=2e-3)
+    np.testing.assert_allclose(
+        articulation_of(recording, features, f0, voice.base, singer, me), whole, atol=2e-3
+    )
 
 
 def test_more_of_it_brings_the_output_further_from_what_the_units_say(

@@ -233,7 +233,7 @@ class Converter:
         if base is None or singer is None:
             return score
         if options.articulation:
-            said = articulation_of(recording, heard, base, singer, self.voice.speaker)
+            said = articulation_of(recording, heard, score.f0, base, singer, self.voice.speaker)
             score = replace(score, articulation=said)
         return replace(score, singer=singer)
 

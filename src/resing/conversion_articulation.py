@@ -29,6 +29,8 @@ LARGEST = 0.7
 """Of the networks' scale: 18 dB."""
 WORDS_HZ, BEYOND_HZ = 3400.0, 5200.0
 """Up to the first a band counts in full, from the second on not at all: what lies above tells who sings."""
+ALL_UP, NOTHING_UP = 5.0, 12.0
+"""Semitones by which a note is moved up from which on less of it is added, and nothing."""
 STRETCHES = np.exp(np.linspace(-0.22, 0.22, 23))
 """Factors on the formants that are tried."""
 WINDOW_FRAMES = 1200
@@ -47,16 +49,23 @@ class Sung:
 
 
 def articulation_of(
-    recording: Recording, features: Features, model: AcousticModel, singer: Tensor, voice: Tensor
+    recording: Recording,
+    features: Features,
+    f0: np.ndarray,
+    model: AcousticModel,
+    singer: Tensor,
+    voice: Tensor,
 ) -> np.ndarray:
     """What to add to a mel that is sung from the units of `features`, (BANDS, T) float16.
 
     It is on the networks' scale. A band counts by how well the model follows the source in it: not at all
-    where there is noise, or nothing.
+    where there is noise, or nothing. The higher a note is moved, the less is left of the formants under its
+    partials: it fades, and an octave up there is nothing.
 
     Args:
         recording: the source.
         features: what is heard in it.
+        f0: Hz > 0 everywhere, what is to be sung, (T,).
         model: sings in any voice.
         singer: vector of who sings in the source, (1, S).
         voice: vector of who is to sing, (1, S).
@@ -73,7 +82,9 @@ def articulation_of(
     hertz = _centres(features.audio)[:, None]
     share = np.clip((BEYOND_HZ - hertz) / (BEYOND_HZ - WORDS_HZ), 0.0, 1.0)
     smooth = _smooth(torch.from_numpy((share * (moved @ left)).astype(np.float32)))
-    return smooth.clamp(-LARGEST, LARGEST).numpy().astype(np.float16)
+    up = 12 * np.log2(f0 / fill_unvoiced(features.f0))
+    near = np.clip((NOTHING_UP - up) / (NOTHING_UP - ALL_UP), 0.0, 1.0)
+    return (near * smooth.clamp(-LARGEST, LARGEST).numpy()).astype(np.float16)
 
 
 def stretch(factor: float, config: AudioConfig) -> np.ndarray:
