@@ -75,7 +75,7 @@ def test_bands_of_noise_and_quiet_frames_say_nothing(monkeypatch: pytest.MonkeyP
     more = found(monkeypatch, heard, said, quiet=BEFORE)
     assert np.abs(more[:18, 80:]).max() > 0.2
     assert np.abs(more[22:]).max() < 0.05
-    assert np.abs(more[:, : BEFORE.stop - 3]).max() == 0
+    assert np.abs(more[:, : BEFORE.stop - 4]).max() == 0
 
 
 def test_it_moves_to_where_the_voice_has_its_formants(monkeypatch: pytest.MonkeyPatch) -> None:

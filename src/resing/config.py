@@ -224,7 +224,7 @@ class ConvertOptions(Settings):
     steps: int = Field(default=2, ge=0, le=1000)
     temperature: float = Field(default=0.3, ge=0, le=1.5)
     guidance: float = Field(default=0.0, ge=0, le=2)
-    articulation: float = Field(default=0.6, ge=0, le=1)
+    articulation: float = Field(default=0.5, ge=0, le=1)
     dynamics: float = Field(default=1.0, ge=0, le=1)
     seed: int = 0
     retries: int = Field(default=1, ge=0, le=20)

@@ -22,8 +22,8 @@ from resing.features.f0 import fill_unvoiced
 from resing.synthesis.acoustic import AcousticModel, normalise
 
 BANDS = 32
-FAINT_DB = -35.0
-"""Frames below this loudness say nothing."""
+FAINT_DB, CLEAR_DB = -40.0, -30.0
+"""Frames below the first loudness say nothing, those above the second all."""
 FEWEST_FRAMES = 6
 LARGEST = 0.7
 """Of the networks' scale: 18 dB."""
@@ -35,8 +35,8 @@ STRETCHES = np.exp(np.linspace(-0.22, 0.22, 23))
 """Factors on the formants that are tried."""
 WINDOW_FRAMES = 1200
 ACROSS = (0.25, 0.5, 0.25)
-ALONG = (0.054, 0.244, 0.404, 0.244, 0.054)
-"""Weights of neighbouring bands, and of neighbouring frames: a Gaussian of one frame."""
+ALONG_FRAMES, REACH = 1.5, 4
+"""Weights of neighbouring bands; spread of the Gaussian over neighbouring frames, and where it ends."""
 
 
 @dataclass
@@ -71,12 +71,15 @@ def articulation_of(
         voice: vector of who is to sing, (1, S).
     """
     sung = _sung(recording, features, model, singer, voice)
-    alive = (features.loudness > FAINT_DB) & ~features.silent
+    clear = np.clip((features.loudness - FAINT_DB) / (CLEAR_DB - FAINT_DB), 0.0, 1.0) * ~features.silent
+    alive = clear > 0.5
     left = np.zeros_like(sung.source)
-    for frames in (alive & features.voiced, alive & ~features.voiced):
+    for same in (features.voiced, ~features.voiced):
+        frames = alive & same
         if frames.sum() >= FEWEST_FRAMES:
-            left[:, frames] = _moving(sung.source[:, frames] - sung.singer[:, frames])
-    left *= _alike(sung.source[:, alive], sung.singer[:, alive])[:, None]
+            apart = sung.source - sung.singer
+            left[:, same] = (apart - apart[:, frames].mean(axis=1, keepdims=True))[:, same]
+    left *= clear * _alike(sung.source[:, alive], sung.singer[:, alive])[:, None]
     spoken = alive & features.voiced
     moved = stretch(_factor(sung.singer[:, spoken], sung.voice[:, spoken], features.audio), features.audio)
     hertz = _centres(features.audio)[:, None]
@@ -155,6 +158,7 @@ def _factor(singer: np.ndarray, voice: np.ndarray, config: AudioConfig) -> float
 
 def _smooth(values: Tensor) -> Tensor:
     """Weighted over neighbouring bands and frames, (BANDS, T)."""
-    weights = torch.tensor(ACROSS)[:, None] * torch.tensor(ALONG)[None]
-    wide = F.pad(values[None, None], (2, 2, 1, 1), mode="replicate")
+    frames = torch.arange(-REACH, REACH + 1) / ALONG_FRAMES
+    weights = torch.tensor(ACROSS)[:, None] * torch.softmax(-0.5 * frames.square(), 0)[None]
+    wide = F.pad(values[None, None], (REACH, REACH, 1, 1), mode="replicate")
     return F.conv2d(wide, weights[None, None])[0, 0]
