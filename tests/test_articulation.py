@@ -16,6 +16,7 @@ from resing.conversion_articulation import BANDS, LARGEST, STRETCHES, Sung, arti
 from resing.conversion_singer import singer_of
 from resing.features.extract import extract, open_recording
 from resing.features.f0 import fill_unvoiced
+from resing.voice import Voice
 
 AUDIO = AudioConfig()
 FRAMES = 200
@@ -144,3 +145,19 @@ def test_more_of_it_brings_the_output_further_from_what_the_units_say(
         outs[share] = soundfile.read(tmp_path / f"{share}.wav")[0]
     half, full = (np.square(outs[share] - outs[0.0]).mean() for share in (0.5, 1.0))
     assert 0 < half < full
+
+
+def test_a_voice_that_is_no_change_of_a_base_sings_without_it(
+    tiny_converter: Converter, song: Path, tmp_path: Path
+) -> None:
+    voice = tiny_converter.voice
+    card = voice.card.model_copy(update={"base_hash": ""})
+    alone = Voice(card, voice.model, voice.audio, voice.speaker, merged=voice.merged)
+    assert alone.base is None
+    converter = Converter(alone, tiny_converter.vocoder, tiny_converter.encoder)
+    outs = []
+    for share in (0.0, 1.0):
+        options = ConvertOptions(steps=1, retries=0, transpose=0, articulation=share)
+        converter.convert(song, tmp_path / f"{share}.wav", options)
+        outs.append(soundfile.read(tmp_path / f"{share}.wav")[0])
+    assert np.array_equal(*outs)

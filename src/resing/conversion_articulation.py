@@ -73,11 +73,10 @@ def articulation_of(
     sung = _sung(recording, features, model, singer, voice)
     clear = np.clip((features.loudness - FAINT_DB) / (CLEAR_DB - FAINT_DB), 0.0, 1.0) * ~features.silent
     alive = clear > 0.5
-    left = np.zeros_like(sung.source)
+    apart, left = sung.source - sung.singer, np.zeros_like(sung.source)
     for same in (features.voiced, ~features.voiced):
         frames = alive & same
         if frames.sum() >= FEWEST_FRAMES:
-            apart = sung.source - sung.singer
             left[:, same] = (apart - apart[:, frames].mean(axis=1, keepdims=True))[:, same]
     left *= clear * _alike(sung.source[:, alive], sung.singer[:, alive])[:, None]
     spoken = alive & features.voiced
